@@ -1,0 +1,173 @@
+"""From a recipe and `--set` overrides to a validated Recipe that knows where each value is from.
+
+Recipes are data: `yaml.safe_load`, no code. A recipe is found by the name of one that ships with
+the package (`sentinel ls recipes`) or by the path of a YAML file.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from sentinel_research.errors import UsageError, did_you_mean
+from sentinel_research.specs import Recipe
+
+RECIPE_FOLDER = Path(__file__).parent / "recipes"
+S = TypeVar("S", bound=BaseModel)
+
+
+class ResolvedRecipe(NamedTuple):
+    """A recipe with the origin of every value."""
+
+    recipe: Recipe
+    sources: dict[str, str]
+    """Dotted key -> `recipe NAME`, `--set` or `default`."""
+    path: Path
+    """The file the recipe was read from."""
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """Name -> file of the recipes that come with the package."""
+    return {path.stem: path for path in sorted(RECIPE_FOLDER.glob("*.yaml"))}
+
+
+def load_recipe(name: str, overrides: Iterable[str] = ()) -> ResolvedRecipe:
+    """Read, override and validate a recipe.
+
+    Args:
+        name: A shipped recipe's name, or the path of a YAML file.
+        overrides: `key=value` with a dotted key (`prune.fractions=[0,0.5]`); values are YAML.
+
+    Raises:
+        UsageError: for an unknown recipe, file, key or value.
+    """
+    path = _find(name)
+    content = _read(path)
+    given = dict.fromkeys(_leaves(content), f"recipe {path.name}")
+    for override in overrides:
+        key, value = _split_override(override)
+        _assign(content, key, value, override)
+        given = {k: v for k, v in given.items() if k != key and not k.startswith(f"{key}.")}
+        given.update(dict.fromkeys(_leaves(value, key), "--set"))
+    recipe = parse(Recipe, content, path.name)
+    sources = {key: given.get(key, "default") for key in _leaves(recipe.model_dump(mode="json"))}
+    return ResolvedRecipe(recipe, sources, path)
+
+
+def parse(spec: type[S], content: Any, where: str) -> S:
+    """Validate a mapping as a spec, with an error a person can act on.
+
+    Args:
+        spec: The pydantic class.
+        content: What was read.
+        where: Where it was read, for the message.
+
+    Raises:
+        UsageError: naming the key, its value, and what is accepted.
+    """
+    if not isinstance(content, Mapping):
+        raise UsageError(
+            f"{where}: expected a mapping of keys, got {type(content).__name__}",
+            f"{spec.__name__} has the keys {', '.join(spec.model_fields)}",
+        )
+    try:
+        return spec.model_validate(content)
+    except ValidationError as error:
+        messages, hints = [], []
+        for problem in error.errors():
+            message, hint = _explain(spec, problem)
+            messages.append(f"{where}: {message}")
+            if hint and hint not in hints:
+                hints.append(hint)
+        raise UsageError("\n".join(messages), "\n  ".join(hints)) from error
+
+
+def _explain(spec: type[BaseModel], problem: Any) -> tuple[str, str]:
+    location = [part for part in problem["loc"] if isinstance(part, str)]
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        owner = _spec_at(spec, location[:-1])
+        return f"unknown key `{key}`", did_you_mean(location[-1], owner.model_fields)
+    if problem["type"] == "missing":
+        return f"the key `{key}` is missing", ""
+    if problem["type"] == "value_error":
+        text = str(problem["ctx"]["error"])
+        return (f"`{key}`: {text}" if key else text), ""
+    return f"`{key}` = {problem['input']!r}: {problem['msg'].lower()}", ""
+
+
+def _spec_at(spec: type[BaseModel], location: list[str]) -> type[BaseModel]:
+    for name in location:
+        annotation = spec.model_fields[name].annotation
+        candidates = [annotation, *get_args(annotation)]
+        spec = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
+    return spec
+
+
+def _find(name: str) -> Path:
+    shipped = shipped_recipes()
+    if name in shipped:
+        return shipped[name]
+    path = Path(name)
+    if path.is_file():
+        return path
+    looks_like_path = path.suffix in {".yaml", ".yml"} or len(path.parts) > 1
+    what = f"there is no recipe file {name}" if looks_like_path else f"unknown recipe '{name}'"
+    raise UsageError(
+        what,
+        f"{did_you_mean(name, shipped)} Or pass the path of a YAML file. See: sentinel ls recipes",
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError(f"cannot read the recipe {path}: {error}", "a recipe is YAML") from error
+    if not isinstance(content, dict):
+        raise UsageError(
+            f"{path}: a recipe is a mapping of keys, got {type(content).__name__}",
+            f"its keys are {', '.join(Recipe.model_fields)}",
+        )
+    return content
+
+
+def _split_override(override: str) -> tuple[str, Any]:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise UsageError(
+            f"--set {override!r} is not of the form key=value",
+            "for example: --set prune.fractions=[0,0.5] --set evaluate.limit=10",
+        )
+    try:
+        return key, yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"--set {override!r}: the value is not YAML: {error}") from error
+
+
+def _assign(content: dict[str, Any], key: str, value: Any, override: str) -> None:
+    *parents, last = key.split(".")
+    node = content
+    for parent in parents:
+        child = node.setdefault(parent, {})
+        if child is None:
+            child = node[parent] = {}
+        if not isinstance(child, dict):
+            raise UsageError(
+                f"--set {override!r}: `{parent}` holds a value, not keys",
+                f"set `{parent}` itself",
+            )
+        node = child
+    node[last] = value
+
+
+def _leaves(content: Any, prefix: str = "") -> list[str]:
+    if isinstance(content, dict) and content:
+        return [
+            leaf
+            for key, value in content.items()
+            for leaf in _leaves(value, f"{prefix}.{key}" if prefix else str(key))
+        ]
+    return [prefix]

@@ -1,0 +1,298 @@
+"""RunRecord: what was asked, what was resolved, what was measured.
+
+Strict versioned JSON (no NaN, no infinity), written atomically after every stage. A metric that
+was not computed is absent, with the reason under `not_measured`; no field has a default score.
+"""
+
+import contextlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import tempfile
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sentinel_research.errors import SentinelError, UsageError
+
+SCHEMA_VERSION = 1
+RECORD_FILE = "record.json"
+Status = Literal["started", "done", "failed"]
+
+_PACKAGES = (
+    "sentinel-research",
+    "lm-eval",
+    "torch",
+    "transformers",
+    "datasets",
+    "accelerate",
+    "tokenizers",
+    "numpy",
+    "scipy",
+)
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid",
+        use_attribute_docstrings=True,
+        protected_namespaces=(),
+        allow_inf_nan=False,
+        validate_assignment=True,
+    )
+
+
+class Measurement(_Part):
+    """One metric of one task."""
+
+    task: str
+    """lm-eval task name."""
+    metric: str
+    """Metric name, without lm-eval's filter suffix."""
+    filter: str = "none"
+    """lm-eval's filter name."""
+    value: float
+    """The measured value."""
+    stderr: float | None
+    """Standard error in the metric's unit; null where none could be computed."""
+    higher_is_better: bool | None
+    """Direction; null if the task does not say."""
+
+
+class EvaluationReport(_Part):
+    """One lm-eval evaluation."""
+
+    measurements: list[Measurement]
+    """Every metric that was computed."""
+    not_measured: dict[str, str] = Field(default_factory=dict)
+    """`task/metric` -> reason, for metrics a task declares but did not return."""
+    task_hashes: dict[str, str]
+    """lm-eval's hash of the documents, prompts and targets of each task."""
+    num_documents: dict[str, int]
+    """Documents evaluated, per task."""
+    datasets: list[dict[str, Any]] = Field(default_factory=list)
+    """Where each task's documents came from."""
+    max_length: int
+    """Perplexity window in tokens."""
+    samples: dict[str, str] = Field(default_factory=dict)
+    """Task -> file with per-document samples, relative to the run folder."""
+    seconds: float
+    """Wall time of the evaluation."""
+    lm_eval: dict[str, Any]
+    """lm-eval's own results, verbatim."""
+
+    def measurement(self, task: str, metric: str) -> Measurement:
+        """The measurement of `metric` on `task`; KeyError names what was measured."""
+        for one in self.measurements:
+            if one.task == task and one.metric == metric:
+                return one
+        raise KeyError(
+            f"{task}/{metric} not in {[f'{m.task}/{m.metric}' for m in self.measurements]}"
+        )
+
+
+class Check(_Part):
+    """Something that must hold about a result, and whether it did."""
+
+    name: str
+    """What was checked."""
+    passed: bool
+    """Whether it held."""
+    detail: str
+    """The numbers behind the verdict."""
+
+
+class CellRecord(_Part):
+    """One pruning of a run (or the dense model, with `prune_spec` null)."""
+
+    id: str
+    """Stable name of the cell, also its folder."""
+    status: Status = "started"
+    """How far it came."""
+    prune_spec: dict[str, Any] | None
+    """The PruneSpec asked for; null for the dense model."""
+    prune: dict[str, Any] | None = None
+    """The prune stage's report with its plan; null until it ran, and for the dense model."""
+    recover: dict[str, Any] | None = None
+    """The recover stage's report; null if the recipe has no recovery."""
+    evaluation: EvaluationReport | None = None
+    """The evaluate stage's report; null until it ran."""
+    checks: list[Check] = Field(default_factory=list)
+    """Checks on this cell's results."""
+    model_folder: str | None = None
+    """Saved checkpoint relative to the run folder, if the recipe keeps models."""
+    error: str | None = None
+    """Why the cell failed."""
+
+
+class RunRecord(_Part):
+    """Everything about one run."""
+
+    schema_version: int = SCHEMA_VERSION
+    """Version of this layout."""
+    name: str
+    """The recipe's name."""
+    status: Status = "started"
+    """How far the run came."""
+    recipe: dict[str, Any]
+    """The resolved recipe."""
+    recipe_fingerprint: str
+    """Fingerprint of the resolved recipe: two runs with the same one asked for the same numbers."""
+    synthetic_data: bool
+    """True if any number was measured on the package's synthetic language."""
+    started_at: str
+    """UTC, ISO 8601."""
+    finished_at: str | None = None
+    """UTC, ISO 8601; null while the run is not done."""
+    environment: dict[str, Any]
+    """Versions, device, machine and git state."""
+    load: dict[str, Any] | None = None
+    """The load stage's report; null for models trained from scratch."""
+    train: dict[str, Any] | None = None
+    """The train stage's report; null for pretrained models."""
+    datasets: list[dict[str, Any]] = Field(default_factory=list)
+    """Provenance of every dataset read: source, revision or file hashes, text hash."""
+    cells: list[CellRecord] = Field(default_factory=list)
+    """Dense model first, then every pruning."""
+    checks: list[Check] = Field(default_factory=list)
+    """Checks on the run as a whole."""
+    error: str | None = None
+    """Why the run failed."""
+
+    def cell(self, cell_id: str) -> CellRecord:
+        """The cell named `cell_id`; KeyError if there is none."""
+        for one in self.cells:
+            if one.id == cell_id:
+                return one
+        raise KeyError(cell_id)
+
+    def failed_checks(self) -> list[Check]:
+        """Every check of the run and its cells that did not hold."""
+        checks = [*self.checks, *(check for cell in self.cells for check in cell.checks)]
+        return [check for check in checks if not check.passed]
+
+    def write(self, folder: Path) -> Path:
+        """Write `record.json` into `folder` atomically and return its path."""
+        path = folder / RECORD_FILE
+        write_atomically(path, self.model_dump_json(indent=1) + "\n")
+        return path
+
+    @classmethod
+    def read(cls, folder: Path) -> "RunRecord":
+        """Read the record of a run folder.
+
+        Raises:
+            UsageError: if the file is missing, is not a record, or is of another version.
+        """
+        path = folder / RECORD_FILE
+        hint = "pass a folder written by `sentinel run`, or another --output"
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            version = content.get("schema_version")
+            if version != SCHEMA_VERSION:
+                raise UsageError(
+                    f"{path} has schema version {version}, this package reads {SCHEMA_VERSION}",
+                    hint,
+                )
+            return cls.model_validate(content)
+        except OSError as error:
+            raise UsageError(f"cannot read {path}: {error.strerror}", hint) from error
+        except (json.JSONDecodeError, AttributeError) as error:
+            raise UsageError(f"{path} is not a run record: {error}", hint) from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise UsageError(f"{path}: `{where}`: {first['msg']}", hint) from error
+
+
+def now() -> str:
+    """The current time, UTC, ISO 8601 with seconds."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write `text` to `path` so that a reader or a crash never sees half of it.
+
+    Raises:
+        SentinelError: if the folder cannot be written or the disk is full.
+    """
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).replace(path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                Path(temporary).unlink()
+            raise
+    except OSError as error:
+        raise SentinelError(
+            f"cannot write {path}: {error.strerror}",
+            "free space or choose another folder with --output; the same command resumes",
+        ) from error
+
+
+def create_folder(folder: Path) -> Path:
+    """Create a run folder and prove that it can be written.
+
+    Raises:
+        UsageError: if it cannot be created or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".write-test-"):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"cannot write to the output folder {folder}: {error.strerror}",
+            "choose a writable folder with --output DIR",
+        ) from error
+    return folder
+
+
+def _git_state() -> dict[str, Any]:
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return {"commit": None, "dirty": None, "reason": "installed without its git checkout"}
+
+    def git(*words: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(root), *words],  # noqa: S607
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout.strip()
+
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
+    except (OSError, subprocess.CalledProcessError) as error:
+        return {"commit": None, "dirty": None, "reason": f"git: {error}"}
+
+
+def environment(device: str) -> dict[str, Any]:
+    """Describe the machine and the software that a number came from.
+
+    Args:
+        device: The torch device of the run.
+    """
+    versions = {}
+    for package in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "cpu_count": os.cpu_count(),
+        "device": device,
+        "packages": versions,
+        "git": _git_state(),
+    }

@@ -1,0 +1,135 @@
+"""The three registries: scorers, architectures, recoveries.
+
+Each is an `lm_eval.api.registry.Registry` of `Plugin` entries. Built-in entries are lazy
+(`"module:object"`), entries of other packages come through entry points of the groups
+`sentinel_research.scorers`, `sentinel_research.architectures` and `sentinel_research.recoveries`.
+There is no fourth registry: lm-eval has its own for models and metrics, and tasks are YAML.
+"""
+
+import importlib.metadata
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from lm_eval.api.registry import Registry
+
+from sentinel_research.errors import UsageError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A registered function with what `sentinel ls` prints about it."""
+
+    name: str
+    function: Callable[..., Any]
+    summary: str
+    """One line for people."""
+    reference: str
+    """Where the method comes from: a paper with its equation, or a URL."""
+    calibrated: bool = False
+    """True if the function needs calibration text."""
+    seeded: bool = False
+    """True if the result depends on the seed itself, so that it is worth repeating over seeds."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.function(*args, **kwargs)
+
+
+_BUILT_IN = {
+    "scorers": {
+        "random": "sentinel_research.pruning.scorers.random:random",
+        "magnitude": "sentinel_research.pruning.scorers.magnitude:magnitude",
+        "entropy": "sentinel_research.pruning.scorers.entropy:entropy",
+        "taylor": "sentinel_research.pruning.scorers.taylor:taylor",
+        "leave_one_out": "sentinel_research.pruning.scorers.leave_one_out:leave_one_out",
+    },
+    "architectures": {
+        "gpt2": "sentinel_research.models.architectures:gpt2",
+        "llama": "sentinel_research.models.architectures:llama",
+    },
+    "recoveries": {},
+}
+
+_KIND = {"scorers": "scorer", "architectures": "architecture", "recoveries": "recovery"}
+
+
+def _filled(group: str) -> Registry:
+    registry: Registry = Registry(_KIND[group])
+    for name, target in _BUILT_IN[group].items():
+        registry.register(name, target=target)
+    for entry in importlib.metadata.entry_points(group=f"sentinel_research.{group}"):
+        registry.register(entry.name, target=entry)
+    return registry
+
+
+REGISTRIES: dict[str, Registry] = {group: _filled(group) for group in _KIND}
+
+
+def names(group: str) -> list[str]:
+    """The registered names of one group (`scorers`, `architectures` or `recoveries`), sorted."""
+    return sorted(REGISTRIES[group])
+
+
+def get(group: str, name: str) -> Plugin:
+    """Look up one plugin.
+
+    Args:
+        group: `scorers`, `architectures` or `recoveries`.
+        name: The registered name.
+
+    Returns:
+        The plugin; its module is imported on first use.
+
+    Raises:
+        UsageError: if the name is not registered.
+    """
+    if name not in names(group):
+        raise UsageError(
+            f"unknown {_KIND[group]} '{name}'",
+            f"{did_you_mean(name, names(group))} See: sentinel ls {group}",
+        )
+    return REGISTRIES[group].get(name)
+
+
+def _register(group: str, **fields: Any) -> Callable[[Callable[..., Any]], Plugin]:
+    def decorate(function: Callable[..., Any]) -> Plugin:
+        plugin = Plugin(function=function, **fields)
+        # a built-in module that is imported directly resolves its own placeholder
+        lazy = f"{function.__module__}:{function.__name__}"
+        if _BUILT_IN[group].get(plugin.name) != lazy:
+            REGISTRIES[group].register(plugin.name, target=plugin)
+        return plugin
+
+    return decorate
+
+
+def scorer(
+    name: str, *, summary: str, reference: str, calibrated: bool = False, seeded: bool = False
+) -> Callable[[Callable[..., Any]], Plugin]:
+    """Register a head scorer: a function `(ScoringInputs) -> list of per-layer importance tensors`.
+
+    Example:
+        >>> @scorer("mine", summary="the first heads matter most", reference="none")
+        ... def mine(inputs):
+        ...     return [-torch.arange(float(n)) for n in inputs.num_heads]
+    """
+    return _register(
+        "scorers",
+        name=name,
+        summary=summary,
+        reference=reference,
+        calibrated=calibrated,
+        seeded=seeded,
+    )
+
+
+def architecture(
+    name: str, *, summary: str, reference: str
+) -> Callable[[Callable[..., Any]], Plugin]:
+    """Register an architecture: a function `(config: dict, tokenizer) -> untrained causal LM`."""
+    return _register("architectures", name=name, summary=summary, reference=reference)
+
+
+def recovery(name: str, *, summary: str, reference: str) -> Callable[[Callable[..., Any]], Plugin]:
+    """Register a recovery recipe: a function `(model, spec) -> (model, report)`."""
+    return _register("recoveries", name=name, summary=summary, reference=reference)
