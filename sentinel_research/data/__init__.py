@@ -1,0 +1,1 @@
+"""Data: one loader for datasets, the named corpora, the synthetic language, packing."""
