@@ -1,0 +1,23 @@
+"""Model families: where their heads are, how they load, and what they look like pruned.
+
+Importing this package registers the pruned classes with transformers' auto classes.
+"""
+
+import sentinel_research.models.pruned as _pruned  # noqa: F401
+from sentinel_research.models.anatomy import ANATOMIES, Anatomy, anatomy_of
+from sentinel_research.models.checkpoint import check_checkpoint, save
+from sentinel_research.models.heads import Heads, heads_of
+from sentinel_research.models.load import Loaded, load, load_tokenizer
+
+__all__ = [
+    "ANATOMIES",
+    "Anatomy",
+    "Heads",
+    "Loaded",
+    "anatomy_of",
+    "check_checkpoint",
+    "heads_of",
+    "load",
+    "load_tokenizer",
+    "save",
+]

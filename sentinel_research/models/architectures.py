@@ -1,0 +1,113 @@
+"""Architectures to train from scratch: a configuration and a tokenizer become an untrained model.
+
+The vocabulary and the special tokens always come from the tokenizer. Everything else has the
+family's default unless the recipe says otherwise. Weights are drawn from torch's global generator;
+`build` seeds it and puts it back.
+"""
+
+import dataclasses
+from typing import Any
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from sentinel_research.errors import UsageError, did_you_mean
+from sentinel_research.registry import architecture, get
+
+_FROM_TOKENIZER = ("vocab_size", "bos_token_id", "eos_token_id", "pad_token_id")
+
+
+def build(
+    name: str, config: dict[str, Any], tokenizer: PreTrainedTokenizerBase, *, seed: int
+) -> PreTrainedModel:
+    """An untrained model, the same for the same seed.
+
+    Args:
+        name: Registered architecture.
+        config: Keyword arguments of its configuration class.
+        tokenizer: Gives vocabulary and special tokens.
+        seed: Of the initial weights; torch's global generators are left as they were.
+
+    Returns:
+        A float32 model on the CPU, in training mode.
+
+    Raises:
+        UsageError: if the name or a key is unknown, or the values do not fit together.
+    """
+    plugin = get("architectures", name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model: PreTrainedModel = plugin(config, tokenizer)
+    return model.train()
+
+
+@architecture(
+    "gpt2",
+    summary="decoder with learned positions, multi-head attention and GELU",
+    reference="Radford et al. 2019, Language Models are Unsupervised Multitask Learners",
+)
+def gpt2(config: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    """GPT-2, untrained.
+
+    Args:
+        config: Keyword arguments of transformers' GPT2Config, for example `n_layer`, `n_head`,
+            `n_embd`, `n_positions`.
+        tokenizer: Gives vocabulary and special tokens.
+
+    Raises:
+        UsageError: if a key is unknown or the values do not fit together.
+    """
+    aliases = GPT2Config.attribute_map
+    known = {aliases.get(key, key): value for key, value in config.items()}
+    return _untrained(GPT2Config, GPT2LMHeadModel, known, tokenizer)
+
+
+@architecture(
+    "llama",
+    summary="decoder with rotary positions, grouped-query attention and SwiGLU",
+    reference="Touvron et al. 2023, https://arxiv.org/abs/2302.13971",
+)
+def llama(config: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    """LLaMA, untrained.
+
+    Args:
+        config: Keyword arguments of transformers' LlamaConfig, for example `hidden_size`,
+            `num_hidden_layers`, `num_attention_heads`, `num_key_value_heads`.
+        tokenizer: Gives vocabulary and special tokens.
+
+    Raises:
+        UsageError: if a key is unknown or the values do not fit together.
+    """
+    return _untrained(LlamaConfig, LlamaForCausalLM, config, tokenizer)
+
+
+def _untrained(
+    config_class: type[PretrainedConfig],
+    model_class: type[PreTrainedModel],
+    config: dict[str, Any],
+    tokenizer: PreTrainedTokenizerBase,
+) -> PreTrainedModel:
+    known = [field.name for field in dataclasses.fields(config_class)]
+    for key in config:
+        if key in _FROM_TOKENIZER:
+            raise UsageError(f"`{key}` comes from the tokenizer", "Leave it out of the config.")
+        if key not in known:
+            raise UsageError(
+                f"unknown {config_class.model_type} config key '{key}'", did_you_mean(key, known)
+            )
+    special = {key: getattr(tokenizer, key) for key in _FROM_TOKENIZER if key != "vocab_size"}
+    try:
+        full = config_class(**{**config, **special, "vocab_size": len(tokenizer)})
+        model = model_class(full)
+    except (StrictDataclassError, ValueError, TypeError, ZeroDivisionError) as error:
+        raise UsageError(f"{config_class.model_type} config does not work: {error}") from error
+    return model.float()

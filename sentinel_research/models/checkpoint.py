@@ -1,0 +1,212 @@
+"""Checkpoint folders: find and check them, and write them atomically.
+
+Only safetensors is read or written: the older pickle format can run code when it is loaded.
+"""
+
+import difflib
+import hashlib
+import json
+import secrets
+import shutil
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from sentinel_research.errors import CheckpointError, UsageError
+from sentinel_research.models.anatomy import ANATOMIES, PRUNED_PREFIX
+from sentinel_research.models.safetensors_header import check_safetensors
+
+_WEIGHTS = "model.safetensors"
+_INDEX = "model.safetensors.index.json"
+_BLOCK_BYTES = 1 << 20
+_HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.py", "*.jinja"]
+
+
+def find_folder(name: str, revision: str = "main") -> Path:
+    """The local folder of a checkpoint, downloaded from the hub if it is a hub id.
+
+    Args:
+        name: Local folder or hub id.
+        revision: Hub revision; without meaning for a folder.
+
+    Returns:
+        The folder; what is in it has not been checked.
+
+    Raises:
+        CheckpointError: if there is no such folder and no such hub repository, or the hub cannot
+            be reached.
+    """
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
+        raise CheckpointError(f"no model folder at {path}", _nearby(path))
+    try:
+        snapshot = snapshot_download(
+            name, revision=revision, allow_patterns=_HUB_FILES, ignore_patterns=["*/*"]
+        )
+    except LocalEntryNotFoundError as error:
+        raise CheckpointError(
+            f"'{name}' is neither a local folder nor in the hub cache, and the hub is out of reach",
+            f"{_nearby(path)} For a hub id: unset HF_HUB_OFFLINE and check the network, or "
+            f"download it elsewhere with `hf download {name}` and give the folder.",
+        ) from error
+    except (HfHubHTTPError, HFValidationError) as error:
+        raise CheckpointError(
+            f"'{name}' (revision '{revision}') is neither a local folder nor a readable hub "
+            f"repository: {str(error).splitlines()[0]}",
+            _nearby(path),
+        ) from error
+    return Path(snapshot)
+
+
+def _nearby(path: Path) -> str:
+    parent = path.parent
+    if not parent.is_dir():
+        return f"The folder {parent} does not exist either."
+    siblings = sorted(entry.name for entry in parent.iterdir() if (entry / "config.json").is_file())
+    near = difflib.get_close_matches(path.name, siblings, n=1, cutoff=0.6)
+    question = f"Did you mean '{parent / near[0]}'? " if near else ""
+    return f"{question}Model folders in {parent.absolute()}: {', '.join(siblings) or 'none'}."
+
+
+def check_checkpoint(name: str | Path, revision: str = "main") -> list[Path]:
+    """Check that a folder holds a complete safetensors checkpoint, without loading it.
+
+    Args:
+        name: Local folder, or hub id, which is downloaded.
+        revision: Hub revision; without meaning for a folder.
+
+    Returns:
+        Its weight files.
+
+    Raises:
+        CheckpointError: if the folder, its configuration or a weight file is missing, if it holds
+            only pickled weights, or if a weight file is cut off or damaged.
+    """
+    folder = find_folder(str(name), revision)
+    _read_json(folder / "config.json")
+    files = _weight_files(folder)
+    for file in files:
+        check_safetensors(file)
+    return files
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    if (folder / _WEIGHTS).is_file():
+        return [folder / _WEIGHTS]
+    if not (folder / _INDEX).is_file():
+        pickled = sorted(
+            entry.name for entry in folder.iterdir() if entry.suffix in (".bin", ".pt")
+        )
+        if pickled:
+            raise CheckpointError(
+                f"{folder} holds only pickled weights ({', '.join(pickled)}), which can run code",
+                "Convert once where you trust them: AutoModelForCausalLM.from_pretrained(folder)"
+                ".save_pretrained(new_folder)",
+            )
+        raise CheckpointError(f"{folder} holds no {_WEIGHTS}", "Is the copy complete?")
+    index = _read_json(folder / _INDEX)
+    weight_map = index.get("weight_map")
+    if not isinstance(weight_map, dict):
+        raise CheckpointError(f"{folder / _INDEX} has no `weight_map`", "Copy the file again.")
+    files = [folder / name for name in sorted(set(weight_map.values()))]
+    missing = [file.name for file in files if not file.is_file()]
+    if missing:
+        raise CheckpointError(
+            f"{folder} lacks {len(missing)} of {len(files)} weight files: {', '.join(missing)}",
+            "Is the copy complete?",
+        )
+    return files
+
+
+def _read_json(path: Path) -> dict[str, object]:
+    if not path.is_file():
+        raise CheckpointError(f"{path.parent} holds no {path.name}", "Is it a model folder?")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not JSON: {error}", "Copy the file again.") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} is not a JSON object", "Copy the file again.")
+    return content
+
+
+def hash_weights(files: list[Path]) -> dict[str, str]:
+    """SHA-256 of every weight file, by file name."""
+    hashes = {}
+    for path in files:
+        digest = hashlib.sha256()
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK_BYTES):
+                digest.update(block)
+        hashes[path.name] = digest.hexdigest()
+    return hashes
+
+
+def refuse_hooks(model: PreTrainedModel, verb: str) -> None:
+    """Refuse a model whose heads are masked by hooks, where the mask would be lost silently.
+
+    Args:
+        model: Any model; families without a row in the anatomy table cannot carry masks.
+        verb: What is about to happen, for the message.
+
+    Raises:
+        UsageError: if an output projection carries forward pre-hooks.
+    """
+    family = model.config.model_type.removeprefix(PRUNED_PREFIX)
+    if family not in ANATOMIES:
+        return
+    for layer, projection in enumerate(ANATOMIES[family].output_projections(model)):
+        if projection._forward_pre_hooks:
+            raise UsageError(
+                f"a masked model cannot be {verb}: the mask of layer {layer} would be lost",
+                "Apply the plan with form='remove' instead, or remove the gates first.",
+            )
+
+
+def save(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: str | Path,
+    *,
+    overwrite: bool = False,
+) -> Path:
+    """Write model and tokenizer to a folder that appears complete or not at all.
+
+    Args:
+        model: Dense or pruned model, without masks.
+        tokenizer: The model's tokenizer.
+        folder: Where to; its parent is made if needed.
+        overwrite: Replace an existing folder; without it that is an error.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UsageError: if the folder exists and `overwrite` is off, or the model carries masks.
+    """
+    target = Path(folder)
+    refuse_hooks(model, "saved")
+    if target.exists() and not overwrite:
+        raise UsageError(f"{target} exists", "Choose another folder, or allow overwriting.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    token = secrets.token_hex(4)
+    temporary = target.with_name(f".{target.name}.{token}.tmp")
+    try:
+        model.save_pretrained(temporary, safe_serialization=True)
+        tokenizer.save_pretrained(temporary)
+        check_checkpoint(temporary)
+        if target.exists():
+            old = target.with_name(f".{target.name}.{token}.old")
+            target.rename(old)
+            temporary.rename(target)
+            shutil.rmtree(old)
+        else:
+            temporary.rename(target)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    return target

@@ -1,0 +1,181 @@
+"""Load a model and its tokenizer, or say exactly why not."""
+
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from torch import nn
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from sentinel_research.errors import CheckpointError, UsageError
+from sentinel_research.models.anatomy import PRUNED_PREFIX
+from sentinel_research.models.checkpoint import check_checkpoint, find_folder, hash_weights
+from sentinel_research.models.heads import heads_of
+from sentinel_research.specs import ModelSpec
+
+_NUM_KEYS_SHOWN = 4
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "spiece.model",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "tokenizer_config.json",
+)
+
+
+class Loaded(NamedTuple):
+    """What `load` returns."""
+
+    model: PreTrainedModel
+    """The model in evaluation mode, on its device."""
+    tokenizer: PreTrainedTokenizerBase
+    """Its tokenizer."""
+    report: dict[str, Any]
+    """For the run record, JSON types only."""
+
+
+def load(spec: ModelSpec) -> Loaded:
+    """Load a checkpoint and its tokenizer.
+
+    Args:
+        spec: With `pretrained`; type, device and attention implementation are honoured.
+
+    Returns:
+        Model, tokenizer, and a report: `pretrained`, `model_type`, `num_parameters`, `dtype`,
+        `device`, `attn_implementation`, `weights_sha256` per file, and for a pruned checkpoint
+        `kept_heads` and `pruning`.
+
+    Raises:
+        UsageError: if the spec names an architecture instead, or an absent device.
+        CheckpointError: if the checkpoint is missing, damaged, or its weights do not match its
+            configuration. No weight is ever left at random values.
+    """
+    if spec.pretrained is None:
+        raise UsageError(
+            f"architecture '{spec.architecture}' has no weights to load",
+            "Train it first, or give `pretrained`.",
+        )
+    device = _device(spec.device)
+    files = check_checkpoint(spec.pretrained, spec.revision)
+    model = _load_model(files[0].parent, spec)
+    nn.Module.to(model, device=device).eval()
+    tokenizer = load_tokenizer(spec)
+    _check_vocabulary(tokenizer, model)
+    report: dict[str, Any] = {
+        "pretrained": spec.pretrained,
+        "model_type": model.config.model_type,
+        "num_parameters": model.num_parameters(),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "device": str(model.device),
+        "attn_implementation": model.config._attn_implementation,
+        "weights_sha256": hash_weights(files),
+    }
+    if model.config.model_type.startswith(PRUNED_PREFIX):
+        report["kept_heads"] = [list(heads) for heads in heads_of(model.config).kept]
+        report["pruning"] = model.config.pruning
+    return Loaded(model, tokenizer, report)
+
+
+def load_tokenizer(spec: ModelSpec) -> PreTrainedTokenizerBase:
+    """Load the tokenizer that a spec names, by default the checkpoint's own.
+
+    Args:
+        spec: With `tokenizer` or `pretrained`.
+
+    Raises:
+        UsageError: if the spec names neither.
+        CheckpointError: if there is no such tokenizer, or it cannot be read.
+    """
+    name = spec.tokenizer or spec.pretrained
+    if name is None:
+        raise UsageError(
+            f"architecture '{spec.architecture}' names no tokenizer", "Give `tokenizer`."
+        )
+    revision = spec.revision if name == spec.pretrained else "main"
+    folder = find_folder(name, revision)
+    hint = "Give `tokenizer` if it lives elsewhere."
+    # without these files transformers makes an empty tokenizer up for some families
+    if not any((folder / file).is_file() for file in _TOKENIZER_FILES):
+        raise CheckpointError(f"{folder} holds no tokenizer", hint)
+    try:
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=spec.trust_remote_code)
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(
+            f"cannot load a tokenizer from {folder}: {_first_line(error)}", hint
+        ) from error
+
+
+def _check_vocabulary(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
+    num_tokens = len(model.get_input_embeddings().get_parameter("weight"))
+    if len(tokenizer) > num_tokens:
+        raise CheckpointError(
+            f"the tokenizer has {len(tokenizer):,} tokens, the model only {num_tokens:,}",
+            "The tokenizer belongs to another model.",
+        )
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"unknown device '{name}'", "Use cpu, cuda or cuda:N.") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(
+            f"device '{name}' is not there: {torch.cuda.device_count()} CUDA devices are visible",
+            "Use cpu, or check CUDA_VISIBLE_DEVICES.",
+        )
+    return device
+
+
+def _load_model(folder: Path, spec: ModelSpec) -> PreTrainedModel:
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            folder,
+            use_safetensors=True,
+            dtype=spec.dtype,
+            attn_implementation=spec.attn_implementation,
+            trust_remote_code=spec.trust_remote_code,
+            # mismatches are reported below, together with the other kinds of disagreement
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+    except (StrictDataclassError, OSError, ValueError, KeyError, RuntimeError) as error:
+        raise CheckpointError(
+            f"cannot load a causal language model from {folder}: {_first_line(error)}",
+            "If it comes with its own code that you trust, set trust_remote_code.",
+        ) from error
+    model, info = loaded
+    _refuse_mismatch(folder, info)
+    return cast("PreTrainedModel", model)
+
+
+def _refuse_mismatch(folder: Path, info: dict[str, Any]) -> None:
+    found = {
+        "missing": sorted(info["missing_keys"]),
+        "unexpected": sorted(info["unexpected_keys"]),
+        "of another shape": sorted(str(key[0]) for key in info["mismatched_keys"]),
+        "unreadable": sorted(map(str, info["error_msgs"])),
+    }
+    parts = [
+        f"{len(keys)} {kind} ({', '.join(keys[:_NUM_KEYS_SHOWN])}"
+        f"{', ...' if len(keys) > _NUM_KEYS_SHOWN else ''})"
+        for kind, keys in found.items()
+        if keys
+    ]
+    if parts:
+        raise CheckpointError(
+            f"the weights in {folder} do not match its config.json: {'; '.join(parts)}",
+            "Weights and configuration come from different models, or one of them was edited.",
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -1,0 +1,107 @@
+"""Tiny seeded models and a byte tokenizer, for tests, examples and self-checks.
+
+Every parameter is random, biases and layer norms too: with the usual zeros and ones a wrong slice
+of a bias would change nothing.
+"""
+
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+
+from sentinel_research.errors import UsageError, did_you_mean
+
+NUM_BYTES = 256
+_SPECIAL = ("<bos>", "<eos>", "<pad>")
+VOCAB_SIZE = NUM_BYTES + len(_SPECIAL)
+
+# odd sizes on purpose, and for LLaMA a hidden size that is not heads * head width
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "gpt2": {"n_layer": 3, "n_head": 5, "n_embd": 30, "n_inner": 37, "n_positions": 64},
+    "llama": {
+        "num_hidden_layers": 3,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+        "head_dim": 6,
+        "hidden_size": 40,
+        "intermediate_size": 37,
+        "max_position_embeddings": 64,
+    },
+}
+
+
+def tiny_model(
+    family: str, *, seed: int = 0, attn_implementation: str = "sdpa", **config: Any
+) -> PreTrainedModel:
+    """A random model with a few thousand parameters.
+
+    Args:
+        family: `gpt2` or `llama`.
+        seed: Of all parameters; torch's global generators are left as they were.
+        attn_implementation: `sdpa` or `eager`.
+        **config: Overrides of the configuration (transformers' names).
+
+    Returns:
+        A float32 model on the CPU in evaluation mode, whose vocabulary is `byte_tokenizer`'s.
+
+    Raises:
+        UsageError: if the family is unknown.
+
+    Example:
+        >>> tiny_model("llama", seed=1, num_key_value_heads=2).config.num_key_value_heads
+        2
+    """
+    if family not in _DEFAULTS:
+        raise UsageError(f"no tiny model of family '{family}'", did_you_mean(family, _DEFAULTS))
+    tokens = {
+        "vocab_size": VOCAB_SIZE,
+        "bos_token_id": NUM_BYTES,
+        "eos_token_id": NUM_BYTES + 1,
+        "pad_token_id": NUM_BYTES + 2,
+    }
+    values = {**tokens, **_DEFAULTS[family], **config}
+    with torch.random.fork_rng(devices=[]):
+        if family == "gpt2":
+            model: PreTrainedModel = GPT2LMHeadModel(GPT2Config(**values))
+        else:
+            model = LlamaForCausalLM(LlamaConfig(**values))
+    _perturb(model, seed)
+    model.set_attn_implementation(attn_implementation)
+    return model.eval()
+
+
+@torch.no_grad()
+def _perturb(model: PreTrainedModel, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in model.named_parameters():
+        noise = torch.randn(parameter.shape, generator=generator)
+        is_norm = parameter.ndim == 1 and name.endswith("weight")
+        # strong enough for attention that is far from uniform, so that every head matters
+        parameter.copy_(1 + 0.3 * noise if is_norm else 0.3 * noise)
+
+
+def byte_tokenizer() -> PreTrainedTokenizerFast:
+    """A tokenizer with one token per byte of UTF-8, plus `<bos>`, `<eos>` and `<pad>`.
+
+    `decode(encode(text))` is `text` for every string, and no token is added by itself.
+    """
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {symbol: index for index, symbol in enumerate(alphabet)}
+    for special in _SPECIAL:
+        vocabulary[special] = len(vocabulary)
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        clean_up_tokenization_spaces=False,
+        **dict(zip(("bos_token", "eos_token", "pad_token"), _SPECIAL, strict=True)),
+    )

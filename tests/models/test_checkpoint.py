@@ -1,0 +1,136 @@
+"""Saving: complete or not at all, never a lost mask, never a lost head."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from sentinel_research.errors import CheckpointError, UsageError
+from sentinel_research.models import check_checkpoint, heads_of, load, save
+from sentinel_research.models.pruned import PrunedGPT2LMHeadModel, PrunedLlamaForCausalLM
+from sentinel_research.models.tiny import byte_tokenizer, tiny_model
+from sentinel_research.pruning import make_plan, mask, remove
+from sentinel_research.pruning.surgery import probe_inputs
+from sentinel_research.specs import ModelSpec
+
+KEPT = {"gpt2": [[0, 4], [], [1, 2, 3]], "llama": [[], [0, 1, 2], [4, 5, 6, 7]]}
+
+
+@pytest.fixture(params=["gpt2", "llama"])
+def pruned(request: pytest.FixtureRequest) -> PreTrainedModel:
+    model = tiny_model(request.param)
+    return remove(model, make_plan(heads_of(model.config), KEPT[request.param], scorer="mine"))
+
+
+def test_pruned_checkpoint_loads_with_its_plan(pruned: PreTrainedModel, tmp_path: Path) -> None:
+    save(pruned, byte_tokenizer(), tmp_path / "new" / "model")
+    model, tokenizer, report = load(ModelSpec(pretrained=str(tmp_path / "new" / "model")))
+    inputs = probe_inputs(pruned)
+    assert torch.equal(model(**inputs).logits, pruned(**inputs).logits)
+    assert tokenizer.decode(tokenizer.encode("déjà vu")) == "déjà vu"
+    assert report["kept_heads"] == KEPT[report["model_type"].removeprefix("pruned_")]
+    assert report["pruning"]["scorer"] == "mine"
+
+
+def test_pruned_checkpoint_holds_safetensors_and_the_remote_file(
+    pruned: PreTrainedModel, tmp_path: Path
+) -> None:
+    save(pruned, byte_tokenizer(), tmp_path / "model")
+    names = {path.name for path in (tmp_path / "model").iterdir()}
+    assert {"config.json", "model.safetensors", "sentinel_remote.py", "tokenizer.json"} <= names
+    assert not {name for name in names if name.endswith((".bin", ".pt"))}
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    assert config["auto_map"]["AutoModelForCausalLM"].startswith("sentinel_remote.Pruned")
+    assert config["per_layer_config"]["1"]["kept_heads"] == list(heads_of(pruned.config).kept[1])
+    # the head counts of the dense model keep their meaning
+    heads = {"pruned_gpt2": ("n_head", 5), "pruned_llama": ("num_attention_heads", 8)}
+    key, value = heads[config["model_type"]]
+    assert config[key] == value
+
+
+def test_pruned_checkpoint_cannot_be_loaded_as_the_dense_family(
+    pruned: PreTrainedModel, tmp_path: Path
+) -> None:
+    folder = save(pruned, byte_tokenizer(), tmp_path / "model")
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    config["model_type"] = config["model_type"].removeprefix("pruned_")
+    del config["per_layer_config"]
+    path.write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match="do not match its config"):
+        load(ModelSpec(pretrained=str(folder)))
+
+
+def test_heads_that_do_not_match_the_weights_are_refused(
+    pruned: PreTrainedModel, tmp_path: Path
+) -> None:
+    folder = save(pruned, byte_tokenizer(), tmp_path / "model")
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    config["per_layer_config"]["2"]["kept_heads"] = [0]
+    path.write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match="of another shape"):
+        load(ModelSpec(pretrained=str(folder)))
+
+
+@pytest.mark.parametrize("model_class", [PrunedGPT2LMHeadModel, PrunedLlamaForCausalLM])
+def test_model_built_from_a_configuration_is_initialised(model_class: type) -> None:
+    family = "gpt2" if model_class is PrunedGPT2LMHeadModel else "llama"
+    dense = tiny_model(family)
+    pruned = remove(dense, make_plan(heads_of(dense.config), KEPT[family]))
+    fresh = model_class(pruned.config)
+    for name, parameter in fresh.named_parameters():
+        assert parameter.isfinite().all(), name
+        if parameter.ndim == 2:
+            # the family's own initialisation, not torch's default
+            assert 0.3 * 0.02 < float(parameter.detach().std()) < 1.5 * 0.02, name
+    with torch.device("meta"):
+        shapes = {n: p.shape for n, p in model_class(pruned.config).named_parameters()}
+    assert shapes == {n: p.shape for n, p in pruned.named_parameters()}
+
+
+def test_sharded_checkpoint_is_checked_and_loaded(pruned: PreTrainedModel, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    pruned.save_pretrained(folder, max_shard_size="30KB")
+    files = check_checkpoint(folder)
+    assert len(files) > 1
+    loaded = AutoModelForCausalLM.from_pretrained(folder)
+    inputs = probe_inputs(pruned)
+    assert torch.equal(loaded(**inputs).logits, pruned(**inputs).logits)
+
+
+def test_masked_model_is_not_saved(tmp_path: Path) -> None:
+    model = tiny_model("gpt2")
+    masked = mask(model, make_plan(heads_of(model.config), KEPT["gpt2"]))
+    with pytest.raises(UsageError, match="masked model cannot be saved") as caught:
+        save(masked, byte_tokenizer(), tmp_path / "model")
+    assert "form='remove'" in caught.value.hint
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_existing_folder_is_kept_unless_overwriting(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    save(tiny_model("gpt2"), byte_tokenizer(), folder)
+    (folder / "note.txt").write_text("old")
+    with pytest.raises(UsageError, match="exists"):
+        save(tiny_model("llama"), byte_tokenizer(), folder)
+    assert (folder / "note.txt").exists()
+    save(tiny_model("llama"), byte_tokenizer(), folder, overwrite=True)
+    assert load(ModelSpec(pretrained=str(folder))).report["model_type"] == "llama"
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_interrupted_save_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = byte_tokenizer()
+
+    def interrupt(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(tokenizer), "save_pretrained", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        save(tiny_model("gpt2"), tokenizer, tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,108 @@
+"""Pruned checkpoints in processes that have never heard of this package."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import PreTrainedModel
+
+from sentinel_research.models import heads_of, save
+from sentinel_research.models.tiny import byte_tokenizer, tiny_model
+from sentinel_research.pruning import make_plan, remove
+
+KEPT = {"gpt2": [[], [0, 4], [1, 2, 3]], "llama": [[], [0, 1, 2], [4, 5, 6, 7]]}
+TEXTS = ["To be, or not to be", "that is the question", "whether 'tis nobler"]
+
+LOAD = """
+import json, sys, torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+assert not any(name.startswith("sentinel_research.models") for name in sys.modules)
+folder, again = sys.argv[1:]
+model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)
+tokenizer = AutoTokenizer.from_pretrained(folder)
+ids = torch.tensor([tokenizer.encode("To be, or not to be")])
+# saving what was loaded by remote code must not replace the one-line module by a copied one
+model.save_pretrained(again)
+print(json.dumps([type(model).__name__, model(ids).logits.tolist()]))
+"""
+
+
+def _pruned(family: str) -> PreTrainedModel:
+    model = tiny_model(family)
+    return remove(model, make_plan(heads_of(model.config), KEPT[family]))
+
+
+def _run(arguments: list[str], home: Path) -> str:
+    environment = {**os.environ, "HF_HOME": str(home), "HF_HUB_OFFLINE": "1"}
+    environment.pop("HF_MODULES_CACHE", None)
+    done = subprocess.run(arguments, env=environment, cwd=home, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+# a fresh interpreter imports transformers: one family is enough for every run
+@pytest.mark.parametrize("family", ["llama", pytest.param("gpt2", marks=pytest.mark.slow)])
+def test_folder_loads_with_trust_remote_code_alone(family: str, tmp_path: Path) -> None:
+    model = _pruned(family)
+    folder, again = save(model, byte_tokenizer(), tmp_path / "model"), tmp_path / "again"
+    printed = _run([sys.executable, "-c", LOAD, str(folder), str(again)], tmp_path)
+    name, logits = json.loads(printed)
+    ids = torch.tensor([byte_tokenizer().encode(TEXTS[0])])
+    assert name == type(model).__name__
+    assert torch.equal(torch.tensor(logits), model(ids).logits)
+    assert sorted(p.name for p in again.glob("*.py")) == ["sentinel_remote.py"]
+    maps = [json.loads((f / "config.json").read_text())["auto_map"] for f in (folder, again)]
+    assert maps[0] == maps[1]
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> Path:
+    """An lm-eval task over three lines of text, offline."""
+    folder = tmp_path / "tasks"
+    folder.mkdir()
+    (folder / "lines.jsonl").write_text("".join(json.dumps({"text": t}) + "\n" for t in TEXTS))
+    (folder / "lines.yaml").write_text(
+        "task: three_lines\n"
+        "dataset_path: json\n"
+        f"dataset_kwargs: {{data_files: {{test: {folder / 'lines.jsonl'}}}}}\n"
+        "test_split: test\n"
+        "output_type: loglikelihood_rolling\n"
+        'doc_to_text: ""\n'
+        'doc_to_target: "{{text}}"\n'
+        "metric_list: [{metric: byte_perplexity}, {metric: bits_per_byte}]\n"
+    )
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", KEPT)
+def test_plain_lm_eval_gives_the_numbers_of_the_model_in_memory(
+    family: str, task: Path, tmp_path: Path
+) -> None:
+    model = _pruned(family)
+    folder = save(model, byte_tokenizer(), tmp_path / "model")
+    _run(
+        [
+            *(sys.executable, "-m", "lm_eval", "--model", "hf", "--batch_size", "1"),
+            *("--model_args", f"pretrained={folder},trust_remote_code=True,dtype=float32"),
+            *("--tasks", "three_lines", "--include_path", str(task), "--device", "cpu"),
+            *("--output_path", str(tmp_path / "out"), "--log_samples"),
+        ],
+        tmp_path,
+    )
+    (results,) = (tmp_path / "out").rglob("results_*.json")
+    (samples,) = (tmp_path / "out").rglob("samples_*.jsonl")
+    found = [json.loads(line)["resps"][0][0] for line in samples.read_text().splitlines()]
+    assert json.loads(results.read_text())["results"]["three_lines"]["bits_per_byte,none"] > 0
+    tokenizer = byte_tokenizer()
+    for text, value in zip(TEXTS, found, strict=True):
+        ids = torch.tensor([[tokenizer.bos_token_id, *tokenizer.encode(text)]])
+        logits = model(ids[:, :-1]).logits.log_softmax(dim=-1)
+        expected = logits.gather(2, ids[:, 1:, None]).sum().item()
+        assert float(value[0] if isinstance(value, list) else value) == pytest.approx(
+            expected, rel=1e-6
+        )
