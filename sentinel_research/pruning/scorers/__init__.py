@@ -1,0 +1,1 @@
+"""Head scorers: `(ScoringInputs) -> one float64 importance per head and layer`, higher stays."""
