@@ -1,0 +1,7 @@
+"""`python -m sentinel_research` is `sentinel`."""
+
+import sys
+
+from sentinel_research.cli import main
+
+sys.exit(main())

@@ -1,0 +1,137 @@
+"""One cell of a run: prune, recover, evaluate, check, with the record written after every stage."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sentinel_research import registry
+from sentinel_research.errors import SentinelError
+from sentinel_research.record import CellRecord, Check, EvaluationReport, RunRecord
+from sentinel_research.specs import PruneSpec, Recipe
+
+_CELLS_FOLDER = "cells"
+
+
+class Prepared(NamedTuple):
+    """What all cells of a run share."""
+
+    model: Any
+    """The dense model; cells never change it."""
+    tokenizer: Any
+    """Its tokenizer."""
+    sequences: Any
+    """Calibration token ids `[num_sequences, sequence_length]`, or None."""
+    scores: dict[tuple[str, int], Any]
+    """Head scores per (scorer, seed): one scoring serves every fraction."""
+
+
+def run_cell(
+    recipe: Recipe,
+    prepared: Prepared,
+    cell: CellRecord,
+    spec: PruneSpec | None,
+    record: RunRecord,
+    folder: Path,
+) -> None:
+    """Carry one cell through its stages; its failure is recorded and does not stop the others.
+
+    Args:
+        recipe: The run's recipe.
+        prepared: What all cells share.
+        cell: The cell's record, filled in here.
+        spec: Its pruning; None for the dense model.
+        record: The run's record, written after every stage.
+        folder: The run folder.
+    """
+    try:
+        cell.error, cell.status = None, "started"
+        model = prepared.model
+        if spec is not None:
+            model = _prune(prepared, cell, spec)
+            record.write(folder)
+            if recipe.recover is not None:
+                recovery = registry.get("recoveries", recipe.recover.recipe)
+                model, cell.recover = recovery(model, recipe.recover)
+                record.write(folder)
+            if recipe.prune is not None and recipe.prune.save_models:
+                _save(model, prepared.tokenizer, cell, folder)
+        _evaluate(recipe, prepared, model, cell, folder)
+        cell.status = "done"
+    except SentinelError as error:
+        cell.status, cell.error = "failed", str(error)
+    finally:
+        record.write(folder)
+
+
+def headline(recipe: Recipe, cell: CellRecord) -> str:
+    """The first metric of the first task, for progress lines."""
+    if cell.evaluation is None:
+        return f"failed: {(cell.error or '').splitlines()[0]}" if cell.error else ""
+    for metric in ("token_perplexity", "word_perplexity", "acc"):
+        for one in cell.evaluation.measurements:
+            if one.task == recipe.evaluate.tasks[0] and one.metric == metric:
+                return f"{metric} {one.value:.4g}"
+    return ""
+
+
+def _prune(prepared: Prepared, cell: CellRecord, spec: PruneSpec) -> Any:
+    from sentinel_research.pruning import prune, score_heads
+
+    key = (spec.scorer, spec.seed)
+    if key not in prepared.scores:
+        prepared.scores[key] = score_heads(prepared.model, spec, prepared.sequences)
+    model, report = prune(
+        prepared.model, spec, sequences=prepared.sequences, scores=prepared.scores[key]
+    )
+    cell.prune = report.model_dump(mode="json")
+    return model
+
+
+def _save(model: Any, tokenizer: Any, cell: CellRecord, folder: Path) -> None:
+    from sentinel_research.models import save
+
+    target = folder / _CELLS_FOLDER / cell.id / "model"
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        save(model, tokenizer, target)
+    cell.model_folder = str(target.relative_to(folder))
+
+
+def _evaluate(
+    recipe: Recipe, prepared: Prepared, model: Any, cell: CellRecord, folder: Path
+) -> None:
+    from sentinel_research.evaluation import evaluate
+
+    samples_folder = folder / _CELLS_FOLDER / cell.id
+    report = evaluate(model, prepared.tokenizer, recipe.evaluate, samples_folder=samples_folder)
+    report.samples = {
+        task: str((samples_folder / name).relative_to(folder))
+        for task, name in report.samples.items()
+    }
+    cell.evaluation = report
+    cell.checks = _checks(report, folder)
+
+
+def _checks(report: EvaluationReport, folder: Path) -> list[Check]:
+    """What must hold about the numbers of a cell: nothing beats the source of synthetic text."""
+    from sentinel_research.evaluation import read_samples
+    from sentinel_research.evaluation.perplexity import leak_check
+
+    checks = []
+    for task, path in report.samples.items():
+        rows = read_samples(folder / path)
+        if "source_log_prob" not in rows[0]:
+            continue
+        leak = leak_check(
+            [row["log_likelihood"] for row in rows], [row["source_log_prob"] for row in rows]
+        )
+        checks.append(
+            Check(
+                name=f"{task}: no better than the source of the text",
+                passed=not leak.is_leak,
+                detail=(
+                    f"mean excess over the source {leak.mean_difference_nats:.4g} nats per "
+                    f"document, z = {leak.z:.3g}; below -4 the model knows the future"
+                ),
+            )
+        )
+    return checks

@@ -1,0 +1,60 @@
+"""The `sentinel` command. Results go to stdout, everything for people's eyes to stderr.
+
+Exit codes: 0 done, 1 a check or a run failed, 2 wrong usage, 130 interrupted by Ctrl-C.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from sentinel_research.errors import SentinelError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    Args:
+        arguments: Words after `sentinel`; those of the process by default.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    # everything after `lm-eval` belongs to lm-eval
+    own = words[: words.index("lm-eval")] if "lm-eval" in words else words
+    debug = "--debug" in own
+    if debug:
+        words.remove("--debug")
+    try:
+        return _dispatch(words)
+    except SentinelError as error:
+        if debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        print("interrupted: the same command resumes", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if debug:
+            raise
+        print(
+            f"unexpected error: {type(error).__name__}: {error}\n  add --debug for the traceback",
+            file=sys.stderr,
+        )
+        return 1
+
+
+def _dispatch(words: list[str]) -> int:
+    from cyclopts import CycloptsError
+
+    from sentinel_research.cli.app import app
+
+    if words[:1] == ["lm-eval"]:
+        from sentinel_research.cli.lm_eval import pass_through
+
+        return pass_through(words[1:])
+    try:
+        result = app(words, exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        print(f"error: {error}\n  See: sentinel --help", file=sys.stderr)
+        return 2
+    return result if isinstance(result, int) else 0

@@ -1,0 +1,44 @@
+"""`sentinel ls`: names with one-line descriptions and references."""
+
+from sentinel_research import registry
+
+
+def listing(kind: str) -> list[str]:
+    """Lines of `name  description  [reference]`, sorted by name.
+
+    Args:
+        kind: recipes, scorers, tasks, corpora, architectures or recoveries.
+    """
+    rows = _ROWS[kind]() if kind in _ROWS else _plugins(kind)
+    if not rows:
+        return [f"no {kind} are registered"]
+    width = max(len(name) for name, _ in rows)
+    return [f"{name:<{width}}  {text}" for name, text in rows]
+
+
+def _plugins(group: str) -> list[tuple[str, str]]:
+    found = (registry.get(group, name) for name in registry.names(group))
+    return [(plugin.name, f"{plugin.summary} [{plugin.reference}]") for plugin in found]
+
+
+def _recipes() -> list[tuple[str, str]]:
+    from sentinel_research.recipe import load_recipe, shipped_recipes
+
+    return [(name, load_recipe(name).recipe.description.strip()) for name in shipped_recipes()]
+
+
+def _tasks() -> list[tuple[str, str]]:
+    from sentinel_research.data.tasks import list_tasks
+
+    return list_tasks()
+
+
+def _corpora() -> list[tuple[str, str]]:
+    from sentinel_research.data.corpora import CORPORA
+
+    return [
+        (name, f"{corpus.summary} [{corpus.reference}]") for name, corpus in sorted(CORPORA.items())
+    ]
+
+
+_ROWS = {"recipes": _recipes, "tasks": _tasks, "corpora": _corpora}

@@ -1,0 +1,59 @@
+"""`sentinel run`: resolve a recipe, show it (`--dry-run`) or run it, and print the result."""
+
+import os
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+
+from sentinel_research.progress import Live, Plain, Silent
+from sentinel_research.recipe import ResolvedRecipe, load_recipe
+
+
+def run_recipe(
+    name: str, overrides: list[str], *, output: Path | None, dry_run: bool, quiet: bool
+) -> int:
+    """See `sentinel run --help`.
+
+    Returns:
+        0 if every cell ran and every check held, 1 otherwise.
+    """
+    resolved = load_recipe(name, overrides)
+    _quiet_libraries()
+    if dry_run:
+        from sentinel_research.dry_run import dry_run as describe
+
+        print(_origins(resolved))
+        print(describe(resolved.recipe))
+        return 0
+    from sentinel_research.pipeline import run
+
+    if quiet:
+        shown: Live | Plain | Silent = Silent()
+    else:
+        shown = Live() if sys.stderr.isatty() else Plain()
+    with shown if isinstance(shown, Live) else nullcontext(shown) as progress:
+        record = run(resolved.recipe, output, progress=progress)
+    from sentinel_research.reporting import summary
+
+    print(summary(record))
+    return 0 if record.status == "done" else 1
+
+
+def _quiet_libraries() -> None:
+    """One live display at a time: the libraries' own bars are off (the record keeps the facts)."""
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+
+
+def _origins(resolved: ResolvedRecipe) -> str:
+    values = resolved.recipe.model_dump(mode="json")
+    lines = [f"recipe {resolved.recipe.name} ({resolved.path})"]
+    width = max(len(key) for key in resolved.sources)
+    for key, source in resolved.sources.items():
+        node = values
+        for part in key.split("."):
+            node = node[part]
+        lines.append(f"  {key:<{width}}  {node!s:<24}  {source}")
+    return "\n".join(lines)

@@ -1,0 +1,288 @@
+"""SentinelLM: the lm-eval model behind `lm_eval --model sentinel`.
+
+lm-eval's own HFLM, with three differences: a checkpoint is checked before it is loaded and may be
+pruned on the way (`prune=...`), rolling log-likelihoods carry their windows so that perplexities
+get token counts and standard errors, and the paths of lm-eval that are known to return wrong
+numbers are refused (research on lm-eval 0.4.13: `logits_cache` reads the wrong positions when one
+continuation is a prefix of another; `--use_cache` is not keyed by the model).
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from lm_eval import utils
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import CacheHook
+from lm_eval.models.huggingface import HFLM
+from transformers import PreTrainedModel
+
+from sentinel_research.errors import DataError, UsageError, did_you_mean
+from sentinel_research.evaluation.perplexity import RollingLogLikelihood
+from sentinel_research.specs import CalibrationSpec, ModelSpec, PruneSpec
+
+_PRUNE_KEYS = {
+    "prune_fraction": "fraction",
+    "prune_scope": "scope",
+    "prune_granularity": "granularity",
+    "prune_form": "form",
+    "prune_min_heads": "min_heads_per_layer",
+    "prune_seed": "seed",
+}
+_CALIBRATION_KEYS = {
+    "calibration": "corpus",
+    "calibration_sequences": "num_sequences",
+    "calibration_length": "sequence_length",
+    "calibration_seed": "seed",
+}
+# options of HFLM that change how weights are loaded: then HFLM loads them
+_HFLM_LOADING = (
+    "parallelize",
+    "tp_plan",
+    "peft",
+    "delta",
+    "autogptq",
+    "gptqmodel",
+    "gguf_file",
+    "quantization_config",
+    "device_map",
+)
+_HFLM_PLACING = (
+    "revision",
+    "subfolder",
+    "gpus",
+    "max_memory_per_gpu",
+    "max_cpu_memory",
+    "offload_folder",
+)
+
+
+def prune_spec_from_args(arguments: dict[str, Any]) -> PruneSpec | None:
+    """Take the pruning arguments out of `--model_args`.
+
+    Args:
+        arguments: All model arguments; the pruning ones are removed from it.
+
+    Returns:
+        The spec, or None if nothing is to be pruned.
+
+    Raises:
+        UsageError: for a value that is not accepted, or pruning options without `prune`.
+    """
+    from sentinel_research.recipe import parse
+
+    scorer = arguments.pop("prune", None)
+    fields = {field: arguments.pop(key) for key, field in _PRUNE_KEYS.items() if key in arguments}
+    calibration = {
+        field: arguments.pop(key) for key, field in _CALIBRATION_KEYS.items() if key in arguments
+    }
+    if scorer is None:
+        if fields or calibration:
+            raise UsageError(
+                f"model_args give {', '.join([*fields, *calibration])} but no scorer",
+                "add prune=SCORER, for example prune=magnitude,prune_fraction=0.25",
+            )
+        return None
+    if "fraction" not in fields:
+        raise UsageError(
+            f"prune={scorer} needs a fraction", "add prune_fraction=0.25 (any number in [0, 1])"
+        )
+    if calibration:
+        fields["calibration"] = parse(CalibrationSpec, calibration, "model_args")
+    return parse(PruneSpec, {"scorer": scorer, **fields}, "model_args")
+
+
+class SentinelLM(HFLM):
+    """lm-eval's HFLM for dense, pruned and to-be-pruned causal language models.
+
+    Args:
+        pretrained: Folder, hub id, or a loaded model (then pass `tokenizer` too).
+        prune: Scorer; the model is pruned after loading. With `prune_fraction`, and optionally
+            `prune_scope`, `prune_granularity`, `prune_form`, `prune_min_heads`, `prune_seed` (see
+            PruneSpec) and for calibrated scorers `calibration` (a corpus),
+            `calibration_sequences`, `calibration_length`, `calibration_seed` (see
+            CalibrationSpec). `allow_lossy_tokenizer=True` scores texts that the tokenizer cannot
+            represent whole.
+        **kwargs: Everything else goes to HFLM.
+
+    Raises:
+        UsageError: for arguments that are not accepted.
+        CheckpointError: for a folder that cannot be loaded whole.
+    """
+
+    def __init__(self, pretrained: str | torch.nn.Module, **kwargs: Any) -> None:
+        if kwargs.pop("logits_cache", False):
+            raise UsageError(
+                "logits_cache=True returns wrong log-likelihoods when one continuation is a prefix "
+                "of another",
+                "leave logits_cache out",
+            )
+        self._prune_spec = prune_spec_from_args(kwargs)
+        self._prune_report: dict[str, Any] | None = None
+        self._allow_lossy_tokenizer = bool(kwargs.pop("allow_lossy_tokenizer", False))
+        self._represented: dict[str, bool] = {}
+        super().__init__(pretrained, logits_cache=False, **kwargs)
+
+    def _get_config(self, pretrained: str, *, revision: str = "main", **kwargs: Any) -> None:
+        from sentinel_research.models import check_checkpoint
+
+        # damage is found before anything is read, and with a clear message
+        self._folder = str(check_checkpoint(pretrained, revision)[0].parent)
+        super()._get_config(self._folder, revision=revision, **kwargs)
+
+    def _create_model(self, **kwargs: Any) -> None:
+        kwargs["pretrained"] = self._folder
+        if any(kwargs.get(option) for option in _HFLM_LOADING):
+            super()._create_model(**kwargs)
+        else:
+            self._model = self._load(kwargs)
+        if self._prune_spec is None:
+            return
+        from sentinel_research.data.calibration import calibration_sequences
+        from sentinel_research.pruning import prune
+
+        sequences = None
+        if self._prune_spec.calibration is not None:
+            sequences = calibration_sequences(self._prune_spec.calibration, self.tokenizer)
+        self._model.eval()
+        self._model, report = prune(self._model, self._prune_spec, sequences=sequences)
+        self._prune_report = report.model_dump(mode="json")
+
+    def _load(self, options: dict[str, Any]) -> PreTrainedModel:
+        """The project's own loader: no weight is left at random, nothing is unpickled."""
+        from sentinel_research.models import load
+        from sentinel_research.recipe import parse
+
+        ours = {
+            "pretrained": self._folder,
+            "dtype": str(options["dtype"]).removeprefix("torch."),
+            "device": str(self.device),
+            "trust_remote_code": bool(options["trust_remote_code"]),
+        }
+        if "attn_implementation" in options:
+            ours["attn_implementation"] = options["attn_implementation"]
+        rest = set(options) - {*ours, *_HFLM_LOADING, *_HFLM_PLACING}
+        if rest:
+            raise UsageError(
+                f"unknown model_args: {', '.join(sorted(rest))}",
+                did_you_mean(min(rest), [*_PRUNE_KEYS, *_CALIBRATION_KEYS, *ours]),
+            )
+        return load(parse(ModelSpec, ours, "model_args")).model
+
+    def set_cache_hook(self, cache_hook: CacheHook) -> None:
+        """Refuse lm-eval's `--use_cache`: it would serve another model's answers."""
+        if cache_hook.dbdict is not None:
+            raise UsageError(
+                "--use_cache is keyed by the request alone: a pruned model would be given the "
+                "dense model's answers",
+                "leave --use_cache out",
+            )
+        super().set_cache_hook(cache_hook)
+
+    def get_model_info(self) -> dict[str, Any]:
+        """HFLM's information, with the window and what was pruned; stored in the results."""
+        info = super().get_model_info()
+        info["sentinel_max_length"] = self.max_length
+        if self._prune_report is not None:
+            info["sentinel_prune"] = self._prune_report
+        return info
+
+    def loglikelihood_rolling(
+        self, requests: list[Instance], disable_tqdm: bool = False
+    ) -> list[float]:
+        """Log-likelihood of whole texts in lm-eval's windows, all documents batched together.
+
+        Returns:
+            One RollingLogLikelihood per request: a float (nats) that knows its windows.
+
+        Raises:
+            DataError: if the tokenizer cannot represent a text, so that a loss per word would
+                leave words out.
+        """
+        windows: list[tuple[None, list[int], list[int]]] = []
+        counts = []
+        for request in requests:
+            (text,) = request.args
+            found = list(self._rolling_windows(text))
+            windows.extend((None, context, target) for context, target in found)
+            counts.append(len(found))
+        # ranks stay in step under model parallelism: all compute the same number of windows
+        padding = self._missing_windows(len(windows))
+        scored = self._loglikelihood_tokens(
+            windows + windows[:1] * padding,
+            disable_tqdm=disable_tqdm,
+        )[: len(windows)]
+        results: list[float] = []
+        start = 0
+        for count in counts:
+            part = range(start, start + count)
+            results.append(
+                RollingLogLikelihood(
+                    window_log_likelihoods=tuple(scored[index][0] for index in part),
+                    window_num_tokens=tuple(len(windows[index][2]) for index in part),
+                )
+            )
+            start += count
+        return results
+
+    @property
+    def prefix_token_id(self) -> int:
+        """The token that the first token of a text is conditioned on: given, BOS or EOS.
+
+        Raises:
+            UsageError: if the tokenizer has neither and none was given.
+        """
+        prefix = super().prefix_token_id
+        if prefix is None:
+            raise UsageError(
+                "this model's tokenizer has neither a BOS nor an EOS token to start a text with",
+                "add prefix_token_id=N to model_args, or `evaluate.prefix_token_id` to the recipe: "
+                "for character models the id of the newline is usual",
+            )
+        return int(prefix)
+
+    def _rolling_windows(self, text: str) -> Iterator[tuple[list[int], list[int]]]:
+        tokens = self.tok_encode(text)
+        self._check_coverage(text, tokens)
+        for window in utils.get_rolling_token_windows(
+            token_list=tokens,
+            prefix_token=self.prefix_token_id,
+            max_seq_len=self.max_length,
+            context_len=1,
+        ):
+            yield utils.make_disjoint_window(window)
+
+    def _check_coverage(self, text: str, tokens: list[int]) -> None:
+        """A dropped or unknown character has no loss of its own: the perplexity would flatter."""
+        if self._allow_lossy_tokenizer:
+            return
+        unknown = self.tokenizer.unk_token_id
+        if unknown is not None and self.tokenizer.unk_token not in text:
+            lost, what = tokens.count(unknown), f"tokens become {self.tokenizer.unk_token}"
+        else:
+            dropped = {
+                character
+                for character in set(text)
+                if not character.isspace() and not self._represents(character)
+            }
+            lost = sum(text.count(character) for character in dropped)
+            what = f"characters are dropped ({', '.join(sorted(map(repr, dropped))[:8])})"
+        if lost:
+            raise DataError(
+                f"this model's tokenizer cannot represent a text: {lost} of its {what}; "
+                "its perplexity would not be that of the text",
+                "evaluate on a corpus that the tokenizer covers, or accept it with "
+                "allow_lossy_tokenizer=True in model_args (`evaluate.allow_lossy_tokenizer`)",
+            )
+
+    def _represents(self, character: str) -> bool:
+        if character not in self._represented:
+            ids = self.tokenizer.encode(character, add_special_tokens=False)
+            self._represented[character] = bool(ids)
+        return self._represented[character]
+
+    def _missing_windows(self, own: int) -> int:
+        if self.world_size == 1:
+            return 0
+        counts = self.all_gather(torch.tensor(own, device=self.device))
+        return int(counts.max()) - own

@@ -1,0 +1,222 @@
+"""The evaluate stage: one lm-eval evaluation of a model in this process, as an EvaluationReport."""
+
+import json
+import logging
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from sentinel_research.data.provenance import has_provenance, provenance_of
+from sentinel_research.data.tasks import list_tasks, task_folder
+from sentinel_research.errors import SentinelError, UsageError, did_you_mean
+from sentinel_research.record import EvaluationReport, Measurement, write_atomically
+from sentinel_research.specs import EvalSpec
+
+# documents longer than this are stored by their hash: runs never hold copies of books
+_MAX_LOGGED_CHARACTERS = 2000
+_BOOTSTRAP_SAMPLES = 1000
+
+
+def find_tasks(names: Sequence[str]) -> Any:
+    """A TaskManager that knows `names`; lm-eval's own tasks are indexed only if one is asked for.
+
+    Args:
+        names: Task, group or tag names.
+
+    Returns:
+        An `lm_eval.tasks.TaskManager`.
+
+    Raises:
+        UsageError: for a name that neither the project nor lm-eval knows.
+    """
+    from lm_eval.tasks import TaskManager
+
+    folder = str(task_folder())
+    manager = TaskManager(include_path=folder, include_defaults=False)
+    if all(name in manager.task_index for name in names):
+        return manager
+    # indexing lm-eval's 14,000 task files takes seconds
+    manager = TaskManager(include_path=folder)
+    for name in names:
+        if name not in manager.task_index:
+            ours = [task for task, _ in list_tasks()]
+            near = did_you_mean(name, manager.task_index).split(" Known:")[0]
+            question = f"{near} " if near.startswith("Did") else ""
+            raise UsageError(
+                f"unknown task '{name}'",
+                f"{question}The project's own tasks: {', '.join(ours)}. "
+                "lm-eval's: lm_eval ls tasks",
+            )
+    return manager
+
+
+def evaluate(
+    model: Any, tokenizer: Any, spec: EvalSpec, *, samples_folder: Path | None = None
+) -> EvaluationReport:
+    """Measure a model with lm-eval.
+
+    Args:
+        model: A causal LM of transformers, dense or pruned, on its device.
+        tokenizer: Its tokenizer.
+        spec: Tasks and limits.
+        samples_folder: Where per-document samples go (`samples_TASK.jsonl`); None keeps none.
+
+    Returns:
+        Every metric with its standard error, lm-eval's own results verbatim, and the samples.
+
+    Raises:
+        UsageError: for an unknown task.
+        DataError: for missing or empty data.
+    """
+    from lm_eval.evaluator import evaluate as lm_evaluate
+
+    from sentinel_research.evaluation.adapter import SentinelLM
+
+    start = time.perf_counter()
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    tasks = _load_tasks(spec)
+    lm = SentinelLM(
+        model,
+        tokenizer=tokenizer,
+        batch_size=spec.batch_size,
+        max_length=spec.max_length,
+        prefix_token_id=spec.prefix_token_id,
+        add_bos_token=spec.add_bos_token,
+        allow_lossy_tokenizer=spec.allow_lossy_tokenizer,
+    )
+    results = lm_evaluate(
+        lm, tasks, limit=spec.limit, bootstrap_iters=_BOOTSTRAP_SAMPLES, log_samples=True
+    )
+    assert results is not None  # single process: this is rank 0
+    samples = results.pop("samples")
+    return EvaluationReport(
+        measurements=_measurements(results),
+        not_measured=_not_measured(results),
+        task_hashes={task: _task_hash(rows) for task, rows in samples.items()},
+        num_documents={
+            task: len({row["doc_id"] for row in rows}) for task, rows in samples.items()
+        },
+        datasets=[_provenance(task) for task in tasks["tasks"].values()],
+        max_length=lm.max_length,
+        samples=_store_samples(samples, samples_folder),
+        seconds=time.perf_counter() - start,
+        lm_eval=_strict(results),
+    )
+
+
+def _load_tasks(spec: EvalSpec) -> Any:
+    """The task objects, with the spec's few-shot settings where the task leaves them open."""
+    loaded = find_tasks(spec.tasks).load(list(spec.tasks))
+    for task in loaded["tasks"].values():
+        own = task.get_config("num_fewshot")
+        # lm-eval's rule: a task that says 0 keeps it
+        if spec.num_fewshot is not None and own != 0:
+            task.set_config(key="num_fewshot", value=spec.num_fewshot)
+        elif own is None:
+            task.set_config(key="num_fewshot", value=0)
+        task.set_fewshot_seed(seed=spec.seed)
+    return loaded
+
+
+def _provenance(task: Any) -> dict[str, Any]:
+    """Where a task's documents came from: known for our loader, the hub's names otherwise."""
+    split = task.config.test_split or task.config.validation_split
+    documents = task.dataset[split]
+    if has_provenance(documents):
+        return {"task": task.config.task, **asdict(provenance_of(documents))}
+    return {
+        "task": task.config.task,
+        "source": "lm-eval",
+        "repo_id": task.config.dataset_path,
+        "config": task.config.dataset_name,
+        "split": split,
+        "num_documents": len(documents),
+        "fingerprint": documents._fingerprint,
+    }
+
+
+def read_samples(path: Path) -> list[dict[str, Any]]:
+    """The per-document samples stored by `evaluate`, in document order."""
+    with path.open(encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
+def _measurements(results: Mapping[str, Any]) -> list[Measurement]:
+    found = []
+    for task, values in results["results"].items():
+        directions = results.get("higher_is_better", {}).get(task, {})
+        for key, value in values.items():
+            metric, comma, filter_name = key.partition(",")
+            if not comma or metric.endswith("_stderr"):
+                continue
+            stderr = values.get(f"{metric}_stderr,{filter_name}")
+            if not math.isfinite(value):
+                raise SentinelError(
+                    f"{task}/{metric} is {value}: the model's outputs are not finite",
+                    "the checkpoint is damaged, or its precision does not suit it (`model.dtype`)",
+                )
+            found.append(
+                Measurement(
+                    task=task,
+                    metric=metric,
+                    filter=filter_name,
+                    value=value,
+                    stderr=stderr if isinstance(stderr, float) else None,
+                    higher_is_better=directions.get(metric),
+                )
+            )
+    return found
+
+
+def _not_measured(results: Mapping[str, Any]) -> dict[str, str]:
+    missing = {}
+    for task, values in results["results"].items():
+        computed = {key.partition(",")[0] for key in values}
+        declared = results["configs"].get(task, {}).get("metric_list", [])
+        for metric in (entry["metric"] for entry in declared):
+            if metric not in computed:
+                missing[f"{task}/{metric}"] = "the task returned no value for any document"
+    return missing
+
+
+def _task_hash(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Fingerprint of what was asked: documents, prompts and targets, in order."""
+    import hashlib
+
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update((row["doc_hash"] + row["prompt_hash"] + row["target_hash"]).encode())
+    return digest.hexdigest()[:16]
+
+
+def _store_samples(
+    samples: Mapping[str, Sequence[Mapping[str, Any]]], folder: Path | None
+) -> dict[str, str]:
+    if folder is None:
+        return {}
+    folder.mkdir(parents=True, exist_ok=True)
+    stored = {}
+    for task, rows in samples.items():
+        path = folder / f"samples_{task}.jsonl"
+        lines = [json.dumps(_strict(_shortened(row)), allow_nan=False) for row in rows]
+        write_atomically(path, "\n".join(lines) + "\n")
+        stored[task] = path.name
+    return stored
+
+
+def _shortened(value: Any) -> Any:
+    if isinstance(value, str) and len(value) > _MAX_LOGGED_CHARACTERS:
+        return f"{value[:100]}... ({len(value)} characters)"
+    if isinstance(value, Mapping):
+        return {key: _shortened(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_shortened(item) for item in value]
+    return value
+
+
+def _strict(value: Any) -> Any:
+    """`value` as JSON knows it: functions and types by name, NaN refused by the caller."""
+    return json.loads(json.dumps(value, default=str))

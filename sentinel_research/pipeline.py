@@ -1,0 +1,228 @@
+"""From a recipe to a record: load or train, then for every cell prune, recover, evaluate.
+
+Each stage is a function of its own package; this module strings them together, writes the record
+after each one, and on the same command goes on where the record ends. It decides nothing about
+how a model is trained, pruned or measured.
+"""
+
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from sentinel_research import registry
+from sentinel_research.cells import Prepared, headline, run_cell
+from sentinel_research.errors import CheckFailedError, UsageError
+from sentinel_research.inputs import record_inputs
+from sentinel_research.progress import Progress, Silent
+from sentinel_research.record import (
+    RECORD_FILE,
+    CellRecord,
+    RunRecord,
+    create_folder,
+    environment,
+    now,
+)
+from sentinel_research.specs import PruneSpec, Recipe
+
+DENSE = "dense"
+DEFAULT_ROOT = Path("runs")
+
+
+def default_folder(recipe: Recipe) -> Path:
+    """`runs/NAME-FINGERPRINT`: another request never lands in the same folder."""
+    return DEFAULT_ROOT / f"{recipe.name}-{recipe.fingerprint()[:8]}"
+
+
+def plan_cells(recipe: Recipe) -> list[tuple[str, PruneSpec | None]]:
+    """Names and prunings of every cell, the dense model first.
+
+    Raises:
+        UsageError: for an unknown scorer or recovery, or a calibrated scorer without calibration.
+    """
+    found: list[tuple[str, PruneSpec | None]] = [(DENSE, None)]
+    if recipe.recover is not None:
+        registry.get("recoveries", recipe.recover.recipe)
+    if recipe.prune is None:
+        return found
+    plugins = {name: registry.get("scorers", name) for name in recipe.prune.scorers}
+    for name, plugin in plugins.items():
+        if plugin.calibrated and recipe.prune.calibration is None:
+            raise UsageError(
+                f"the scorer '{name}' reads calibration text, and the recipe names none",
+                "add `prune.calibration`, for example --set prune.calibration.corpus=wikitext2",
+            )
+    for spec in recipe.prune.cells({name: plugin.seeded for name, plugin in plugins.items()}):
+        seed = f"-seed{spec.seed}" if plugins[spec.scorer].seeded else ""
+        found.append((f"{spec.scorer}-{spec.fraction:g}{seed}", spec))
+    return found
+
+
+def run(
+    recipe: Recipe, output: Path | None = None, *, progress: Progress | None = None
+) -> RunRecord:
+    """Run a recipe, or go on with it.
+
+    Args:
+        recipe: What to do.
+        output: Run folder; `runs/NAME-FINGERPRINT` by default. A folder that holds a started run of
+            the same recipe is continued: finished stages are not computed again.
+        progress: Who is told about progress.
+
+    Returns:
+        The finished record. A cell that failed is recorded, the other cells still run.
+
+    Raises:
+        UsageError: for a request that cannot be carried out, or a folder of another recipe.
+        CheckFailedError: at the end, if a check on the results failed; the record is complete.
+    """
+    from sentinel_research.data.mirror import use_mirror
+    from sentinel_research.evaluation import find_tasks
+
+    progress = progress or Silent()
+    all_cells = plan_cells(recipe)
+    if recipe.data is not None:
+        use_mirror(recipe.data)
+    find_tasks(recipe.evaluate.tasks)
+    folder = create_folder(output or default_folder(recipe))
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            record = _run_locked(recipe, all_cells, folder, progress)
+    except Timeout as error:
+        raise UsageError(
+            f"another process is running in {folder}", "wait for it, or choose another --output"
+        ) from error
+    progress.say(f"record: {folder / RECORD_FILE}\nreport: {folder / 'report.html'}")
+    _refuse_failed_checks(record, folder)
+    return record
+
+
+def _run_locked(
+    recipe: Recipe,
+    all_cells: list[tuple[str, PruneSpec | None]],
+    folder: Path,
+    progress: Progress,
+) -> RunRecord:
+    from sentinel_research.reporting import report
+
+    record = _open_record(recipe, folder)
+    prepared = _prepare(recipe, record, folder, progress)
+    _add_cells(record, all_cells, folder)
+    progress.start(f"{recipe.name}: models", len(all_cells))
+    for cell_id, spec in all_cells:
+        cell = record.cell(cell_id)
+        if cell.status != "done":
+            run_cell(recipe, prepared, cell, spec, record, folder)
+        if spec is None and cell.evaluation is not None:
+            record_inputs(recipe, record, cell.evaluation)
+        progress.advance(f"{cell_id} {headline(recipe, cell)}")
+    record.status = "failed" if any(c.status == "failed" for c in record.cells) else "done"
+    record.finished_at = now()
+    record.write(folder)
+    report(folder)
+    return record
+
+
+def _refuse_failed_checks(record: RunRecord, folder: Path) -> None:
+    failed = record.failed_checks()
+    if failed:
+        raise CheckFailedError(
+            "\n".join(f"check failed: {check.name}: {check.detail}" for check in failed),
+            f"the numbers are in {folder / RECORD_FILE}; do not use them before this is explained",
+        )
+
+
+def _open_record(recipe: Recipe, folder: Path) -> RunRecord:
+    fingerprint = recipe.fingerprint()
+    if (folder / RECORD_FILE).exists():
+        record = RunRecord.read(folder)
+        if record.recipe_fingerprint != fingerprint:
+            raise UsageError(
+                f"{folder} holds a run of another recipe "
+                f"({record.name}, fingerprint {record.recipe_fingerprint})",
+                "choose another folder with --output DIR",
+            )
+        return record
+    record = RunRecord(
+        name=recipe.name,
+        recipe=recipe.model_dump(mode="json"),
+        recipe_fingerprint=fingerprint,
+        synthetic_data=_reads_synthetic_data(recipe),
+        started_at=now(),
+        environment=environment(recipe.model.device),
+    )
+    record.write(folder)
+    return record
+
+
+def _reads_synthetic_data(recipe: Recipe) -> bool:
+    corpora = {
+        recipe.train.corpus if recipe.train else None,
+        recipe.prune.calibration.corpus if recipe.prune and recipe.prune.calibration else None,
+    }
+    return "synthetic" in corpora or "sentinel_synthetic" in recipe.evaluate.tasks
+
+
+def _prepare(recipe: Recipe, record: RunRecord, folder: Path, progress: Progress) -> Prepared:
+    from sentinel_research.data.calibration import calibration_sequences
+    from sentinel_research.models import load
+
+    source = recipe.model
+    if recipe.train is not None:
+        checkpoint = folder / "model"
+        if not checkpoint.exists():
+            _train(recipe, record, folder, progress)
+        # a resumed run and an uninterrupted one both read the stored weights
+        source = source.model_copy(
+            update={
+                "architecture": None,
+                "config": {},
+                "tokenizer": None,
+                "pretrained": str(checkpoint),
+            }
+        )
+    model, tokenizer, record.load = load(source)
+    sequences = None
+    if recipe.prune is not None and recipe.prune.calibration is not None:
+        sequences = calibration_sequences(recipe.prune.calibration, tokenizer)
+    record.write(folder)
+    return Prepared(model, tokenizer, sequences, {})
+
+
+def _train(recipe: Recipe, record: RunRecord, folder: Path, progress: Progress) -> None:
+    import torch
+
+    from sentinel_research.data.calibration import corpus_tokenizer, training_blocks
+    from sentinel_research.models import load_tokenizer, save
+    from sentinel_research.training import train
+
+    assert recipe.train is not None  # the recipe was validated: these two come together
+    assert recipe.model.architecture is not None
+    tokenizer = (
+        load_tokenizer(recipe.model)
+        if recipe.model.tokenizer
+        else corpus_tokenizer(recipe.train.corpus)
+    )
+    build = registry.get("architectures", recipe.model.architecture)
+    torch.manual_seed(recipe.train.seed)
+    model = build(recipe.model.config, tokenizer).to(recipe.model.device)
+    blocks = training_blocks(recipe.train, tokenizer)
+    progress.start(f"{recipe.name}: training", recipe.train.num_steps)
+    model, record.train = train(model, recipe.train, blocks, folder / "training", progress=progress)
+    # the weights come last: where they are, the record knows how they were made
+    record.write(folder)
+    save(model, tokenizer, folder / "model")
+
+
+def _add_cells(
+    record: RunRecord, all_cells: list[tuple[str, PruneSpec | None]], folder: Path
+) -> None:
+    known = {cell.id for cell in record.cells}
+    record.cells = [
+        *record.cells,
+        *(
+            CellRecord(id=cell_id, prune_spec=spec.model_dump(mode="json") if spec else None)
+            for cell_id, spec in all_cells
+            if cell_id not in known
+        ),
+    ]
+    record.write(folder)

@@ -1,0 +1,190 @@
+"""From the cells of a record to one estimate per scorer, fraction and metric.
+
+Cells that differ in nothing but the seed are repetitions: their estimate is the mean with Student's
+t interval, which covers the draw of the heads. A single cell has its measurement's own standard
+error, which covers the sample of documents. Each estimate says which of the two it is.
+"""
+
+import math
+from typing import Any, Literal, NamedTuple
+
+from sentinel_research.record import CellRecord, Measurement, RunRecord
+from sentinel_research.statistics import Interval, mean_interval, normal_interval
+
+DENSE = "dense"
+FLOOR = "floor_perplexity"
+FLOOR_RATE = "floor_entropy_rate_perplexity"
+_PREFERRED = ("token_perplexity", "word_perplexity")
+
+
+class Metric(NamedTuple):
+    """A metric as lm-eval identifies it within a task."""
+
+    name: str
+    filter: str
+
+    @property
+    def label(self) -> str:
+        """The name, with lm-eval's filter if there is one."""
+        return self.name if self.filter == "none" else f"{self.name} ({self.filter})"
+
+
+class Estimate(NamedTuple):
+    """A metric of one scorer at one fraction, in the metric's unit."""
+
+    value: float
+    """The measured value, or the mean over seeds."""
+    stderr: float | None
+    """Its standard error; null if the task gives none."""
+    interval: Interval | None
+    """Its 95% interval; null without a standard error."""
+    over: Literal["seeds", "documents", "nothing"]
+    """What the standard error and the interval cover."""
+    num_cells: int
+    """Cells that were measured."""
+
+
+class Group(NamedTuple):
+    """The cells of one scorer at one fraction, which differ in their seed."""
+
+    scorer: str
+    """Registered scorer, or `DENSE`."""
+    fraction: float
+    """Share asked for; 0 for the dense model."""
+    cells: tuple[CellRecord, ...]
+    """Empty if the recipe asks for the group and the run has not reached it."""
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether this is the model before pruning."""
+        return self.fraction == 0 and self.scorer == DENSE
+
+    @property
+    def name(self) -> str:
+        """The group in words."""
+        return "dense model" if self.is_dense else f"{self.scorer} at {self.fraction:g}"
+
+
+def group_cells(record: RunRecord) -> list[Group]:
+    """The dense model, then every scorer with rising fractions, as the recipe orders them.
+
+    Args:
+        record: Cells that its recipe asks for and that are not there become empty groups.
+    """
+    grid: dict[str, Any] = record.recipe.get("prune") or {}
+    cells: dict[tuple[str, float], list[CellRecord]] = {(DENSE, 0.0): []}
+    for scorer in grid.get("scorers", []):
+        for fraction in sorted(grid.get("fractions", [])):
+            if fraction > 0:
+                cells[scorer, fraction] = []
+    for cell in record.cells:
+        spec = cell.prune_spec
+        key = (DENSE, 0.0) if spec is None else (spec["scorer"], spec["fraction"])
+        cells.setdefault(key, []).append(cell)
+    scorers = list(dict.fromkeys(scorer for scorer, _ in cells))
+    ordered = sorted(cells, key=lambda key: (scorers.index(key[0]), key[1]))
+    return [Group(scorer, share, tuple(cells[scorer, share])) for scorer, share in ordered]
+
+
+def list_tasks(record: RunRecord) -> list[str]:
+    """Every task of any evaluation; the recipe's own list while there is none.
+
+    The recipe may name groups, which lm-eval expands: it cannot be compared with what was measured.
+    """
+    evaluations = [cell.evaluation for cell in record.cells if cell.evaluation is not None]
+    if not evaluations:
+        return list((record.recipe.get("evaluate") or {}).get("tasks", []))
+    measured = [one.task for evaluation in evaluations for one in evaluation.measurements]
+    declared = [task for evaluation in evaluations for task in evaluation.task_hashes]
+    return list(dict.fromkeys([*measured, *declared]))
+
+
+def measurements(record: RunRecord, task: str) -> list[Measurement]:
+    """Everything measured on a task, in the order of the cells."""
+    evaluations = [cell.evaluation for cell in record.cells if cell.evaluation is not None]
+    return [one for found in evaluations for one in found.measurements if one.task == task]
+
+
+def list_metrics(record: RunRecord, task: str) -> list[Metric]:
+    """The metrics of a task, the one to plot first; the entropy floor is not one of them."""
+    found = dict.fromkeys(
+        Metric(one.metric, one.filter)
+        for one in measurements(record, task)
+        if one.metric not in (FLOOR, FLOOR_RATE)
+    )
+    rank = {name: place for place, name in enumerate(_PREFERRED)}
+    return sorted(found, key=lambda metric: rank.get(metric.name, len(rank)))
+
+
+def floor_value(record: RunRecord, task: str, name: str = FLOOR) -> float | None:
+    """The exact perplexity of the true source on the task's documents, where the task knows it."""
+    values = [one.value for one in measurements(record, task) if one.metric == name]
+    return values[0] if values else None
+
+
+def is_floor_of(record: RunRecord, task: str, metric: Metric) -> bool:
+    """Whether the task's floor, a perplexity per word, is in the unit of `metric`.
+
+    A tokenizer of the task's words makes both perplexities equal; any other makes a perplexity per
+    token incomparable with the floor.
+    """
+    if metric.name == "word_perplexity":
+        return True
+    if metric.name != "token_perplexity":
+        return False
+    word = Metric("word_perplexity", metric.filter)
+    pairs = [(measured(cell, task, metric), measured(cell, task, word)) for cell in record.cells]
+    return all(math.isclose(one.value, other.value) for one, other in pairs if one and other)
+
+
+def measured(cell: CellRecord, task: str, metric: Metric) -> Measurement | None:
+    """What a cell measured, if it did."""
+    for one in cell.evaluation.measurements if cell.evaluation else ():
+        if (one.task, one.metric, one.filter) == (task, *metric):
+            return one
+    return None
+
+
+def estimate(group: Group, task: str, metric: Metric) -> Estimate | None:
+    """The estimate of a group from the cells that were measured; None if none was."""
+    found = [one for cell in group.cells if (one := measured(cell, task, metric))]
+    if not found:
+        return None
+    if len(found) > 1:
+        values = [one.value for one in found]
+        mean = mean_interval(values)
+        variance = sum((value - mean.value) ** 2 for value in values) / (len(values) - 1)
+        return Estimate(mean.value, (variance / len(values)) ** 0.5, mean, "seeds", len(values))
+    (only,) = found
+    if only.stderr is None:
+        return Estimate(only.value, None, None, "nothing", 1)
+    interval = normal_interval(only.value, only.stderr)
+    return Estimate(only.value, only.stderr, interval, "documents", 1)
+
+
+def explain_missing(group: Group, task: str, metric: Metric) -> str | None:
+    """Why a group has no value, or fewer than its seeds; None if nothing is missing."""
+    if not group.cells:
+        return f"{group.name}: not run"
+    reasons = [
+        f"{_cell_in_words(group, cell)}: {_reason(cell, task, metric)}"
+        for cell in group.cells
+        if measured(cell, task, metric) is None
+    ]
+    return "; ".join(reasons) or None
+
+
+def _cell_in_words(group: Group, cell: CellRecord) -> str:
+    if cell.prune_spec is None or len(group.cells) == 1:
+        return group.name
+    return f"{group.name}, seed {cell.prune_spec['seed']}"
+
+
+def _reason(cell: CellRecord, task: str, metric: Metric) -> str:
+    if cell.error is not None:
+        return f"failed ({cell.error})"
+    if cell.evaluation is None:
+        return f"not evaluated (status {cell.status})"
+    return cell.evaluation.not_measured.get(
+        f"{task}/{metric.name}", f"{metric.label} was not measured"
+    )

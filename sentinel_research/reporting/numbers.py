@@ -1,0 +1,68 @@
+"""How numbers are printed: as many digits as their uncertainty supports, and no more."""
+
+import math
+from collections.abc import Iterable
+
+_LEAST_DECIMALS, _MOST_DECIMALS = 0, 6
+
+
+def number(value: float) -> str:
+    """A value of unknown uncertainty, with about four significant digits.
+
+    Example:
+        >>> number(12.34567), number(1234567.8), number(0.5)
+        ('12.35', '1,234,568', '0.5000')
+    """
+    if value == 0:
+        return "0"
+    decimals = 3 - math.floor(math.log10(abs(value)))
+    if decimals > _MOST_DECIMALS:
+        return f"{value:.3g}"
+    return f"{value:,.{max(_LEAST_DECIMALS, decimals)}f}"
+
+
+def with_error(value: float, stderr: float | None) -> str:
+    """A value and its standard error, both to the error's second significant digit.
+
+    Example:
+        >>> with_error(12.34567, 0.0213), with_error(12.34567, None)
+        ('12.346 ± 0.021', '12.35')
+    """
+    if stderr is None:
+        return number(value)
+    if stderr == 0:
+        return f"{number(value)} ± 0"
+    decimals = 1 - math.floor(math.log10(stderr))
+    decimals = min(_MOST_DECIMALS, max(_LEAST_DECIMALS, decimals))
+    return f"{value:,.{decimals}f} ± {stderr:,.{decimals}f}"
+
+
+def fraction(value: float) -> str:
+    """A fraction as it was asked for.
+
+    Example:
+        >>> fraction(0.25), fraction(0.0)
+        ('0.25', '0')
+    """
+    return f"{value:g}"
+
+
+def counts(values: Iterable[int]) -> str:
+    """One count, or the range of several different ones.
+
+    Example:
+        >>> counts([1200, 1200]), counts([3, 1, 2])
+        ('1,200', '1 to 3')
+    """
+    found = sorted(set(values))
+    return f"{found[0]:,}" if len(found) == 1 else f"{found[0]:,} to {found[-1]:,}"
+
+
+def quantity(amount: int, noun: str) -> str:
+    """A count with its noun.
+
+    Example:
+        >>> quantity(1, "cell"), quantity(2, "cell")
+        ('1 cell', '2 cells')
+    """
+    return f"{amount:,} {noun}" if amount == 1 else f"{amount:,} {noun}s"

@@ -1,0 +1,229 @@
+"""Everything a report says, in the order in which it says it, without any markup."""
+
+import shlex
+from typing import Any, NamedTuple
+
+import yaml
+
+from sentinel_research.record import RunRecord
+from sentinel_research.reporting import tables
+from sentinel_research.reporting.curves import explain_intervals, task_curves
+from sentinel_research.reporting.estimates import (
+    FLOOR,
+    FLOOR_RATE,
+    Group,
+    explain_missing,
+    floor_value,
+    group_cells,
+    list_metrics,
+    list_tasks,
+)
+from sentinel_research.reporting.figures import draw_curves, draw_losses
+from sentinel_research.reporting.numbers import number, quantity
+from sentinel_research.reporting.svg import Drawing
+from sentinel_research.reporting.tables import Table
+
+
+class TaskSection(NamedTuple):
+    """The results on one task."""
+
+    task: str
+    figure: Drawing | None
+    no_figure: str
+    """Why there is no figure; empty if there is one."""
+    missing: tuple[str, ...]
+    """What is absent from figure and table, and why."""
+    intervals: tuple[str, ...]
+    """What the intervals of the figure cover."""
+    floor: str
+    """The entropy floor in words; empty if the task knows none."""
+    table: Table | None
+
+
+class Section(NamedTuple):
+    """A heading with one table."""
+
+    title: str
+    note: str
+    table: Table
+
+
+class Page(NamedTuple):
+    """The whole report."""
+
+    name: str
+    description: str
+    synthetic_data: bool
+    problems: tuple[str, ...]
+    """What a reader must know before any number; empty for a clean run."""
+    verdict: str
+    """How the run ended, in one sentence."""
+    facts: tuple[tuple[str, str], ...]
+    """Name and value of what identifies the run."""
+    tasks: tuple[TaskSection, ...]
+    training: Section | None
+    training_figure: Drawing | None
+    sections: tuple[Section, ...]
+    """Everything else in tables; none of them is empty."""
+    measurements: Table
+    """Every measurement of every cell."""
+    recipe: str
+    """The resolved recipe as YAML."""
+    command: str
+    """What to type to run a shipped recipe of this name again."""
+    fingerprint: str
+    """The recipe's fingerprint, whole."""
+
+    def figures(self) -> list[Drawing]:
+        """Every figure of the report."""
+        found = [*(section.figure for section in self.tasks), self.training_figure]
+        return [figure for figure in found if figure is not None]
+
+
+def build_page(record: RunRecord) -> Page:
+    """Collect what the record says.
+
+    Args:
+        record: A run in any state.
+    """
+    groups = group_cells(record)
+    losses = (record.train or {}).get("losses", [])
+    return Page(
+        name=record.name,
+        description=record.recipe.get("description", ""),
+        synthetic_data=record.synthetic_data,
+        problems=tuple(list_problems(record, groups)),
+        verdict=verdict(record),
+        facts=tuple(_facts(record)),
+        tasks=tuple(_task_section(record, groups, task) for task in list_tasks(record)),
+        training=_training(record, bool(losses)),
+        training_figure=draw_losses(losses, record.synthetic_data) if losses else None,
+        sections=tuple(section for section in _sections(record) if section.table.rows),
+        measurements=tables.measurements_table(record),
+        recipe=yaml.safe_dump(record.recipe, sort_keys=False, allow_unicode=True),
+        command=f"sentinel run {shlex.quote(record.name)}",
+        fingerprint=record.recipe_fingerprint,
+    )
+
+
+def list_problems(record: RunRecord, groups: list[Group]) -> list[str]:
+    """What a reader must know before any number.
+
+    Args:
+        record: The run.
+        groups: Its cells, grouped.
+    """
+    problems = []
+    if record.status == "failed":
+        problems.append(
+            f"The run failed: {record.error}" if record.error else "The run ended with failures."
+        )
+    elif record.error is not None:
+        problems.append(f"The run recorded an error: {record.error}")
+    if record.status == "started":
+        problems.append("The run is not finished: the numbers below are what it has so far.")
+    failed = [cell.id for cell in record.cells if cell.status == "failed"]
+    if failed:
+        problems.append(f"{quantity(len(failed), 'cell')} failed: {', '.join(failed)}")
+    begun = [cell.id for cell in record.cells if cell.status == "started"]
+    if begun:
+        problems.append(f"{quantity(len(begun), 'cell')} not finished: {', '.join(begun)}")
+    absent = [group.name for group in groups if not group.cells]
+    if absent:
+        problems.append(f"Not run: {', '.join(absent)}")
+    problems += [f"Check failed: {check.name} ({check.detail})" for check in record.failed_checks()]
+    return problems
+
+
+def verdict(record: RunRecord) -> str:
+    """How the run ended, in one sentence."""
+    checks = [*record.checks, *(check for cell in record.cells for check in cell.checks)]
+    done = sum(cell.status == "done" for cell in record.cells)
+    passed = sum(check.passed for check in checks)
+    cells = f"{done} of {quantity(len(record.cells), 'cell')} done"
+    held = (
+        f"{passed} of {quantity(len(checks), 'check')} passed" if checks else "nothing was checked"
+    )
+    return f"{record.status.capitalize()}: {cells}, {held}."
+
+
+def _facts(record: RunRecord) -> list[tuple[str, str]]:
+    model: dict[str, Any] = record.recipe.get("model") or {}
+    source = model.get("pretrained") or model.get("architecture")
+    limit = (record.recipe.get("evaluate") or {}).get("limit")
+    facts = [
+        ("model", f"{source} (trained from scratch)" if record.train else str(source or "-")),
+        ("device", str(record.environment.get("device", "-"))),
+        ("started", _moment(record.started_at)),
+        ("finished", _moment(record.finished_at) if record.finished_at else "not finished"),
+        ("recipe fingerprint", record.recipe_fingerprint),
+    ]
+    if limit is not None:
+        facts.insert(1, ("documents", f"only the first {limit} of every task"))
+    return facts
+
+
+def _moment(iso: str) -> str:
+    return iso.replace("T", " ").replace("+00:00", " UTC")
+
+
+def _task_section(record: RunRecord, groups: list[Group], task: str) -> TaskSection:
+    metrics = list_metrics(record, task)
+    if not metrics:
+        nothing = f"No cell of {task} was measured, so there is nothing to draw."
+        return TaskSection(task, None, nothing, (), (), _floor(record, task, ""), None)
+    curves = task_curves(record, groups, task, metrics[0])
+    missing = [explain_missing(group, task, metrics[0]) for group in groups]
+    figure, no_figure = None, ""
+    if curves.curves:
+        figure = draw_curves(curves, record.synthetic_data)
+    else:
+        no_figure = "The recipe prunes nothing, so there is no curve to draw."
+    return TaskSection(
+        task=task,
+        figure=figure,
+        no_figure=no_figure,
+        missing=tuple(reason for reason in missing if reason is not None),
+        intervals=tuple(explain_intervals(curves)),
+        floor=_floor(record, task, "" if curves.floor is not None else metrics[0].label),
+        table=tables.results_table(record, groups, task, metrics),
+    )
+
+
+def _floor(record: RunRecord, task: str, not_drawn_over: str) -> str:
+    exact = floor_value(record, task, FLOOR)
+    if exact is None:
+        return ""
+    words = (
+        f"Entropy floor ({FLOOR}): {number(exact)}, the exact perplexity of the true source on the "
+        "same documents. No model that does not see the future goes below it, except by chance."
+    )
+    rate = floor_value(record, task, FLOOR_RATE)
+    if rate is not None:
+        words += f" Its expectation ({FLOOR_RATE}): {number(rate)}."
+    if not_drawn_over:
+        words += f" It is per word and so not comparable with {not_drawn_over}: it is not drawn."
+    return words
+
+
+def _training(record: RunRecord, has_losses: bool) -> Section | None:
+    if record.train is None:
+        return None
+    note = "" if has_losses else "No loss was recorded, so there is no curve to draw."
+    return Section("Training", note, tables.settings_table(record.train))
+
+
+def _sections(record: RunRecord) -> list[Section]:
+    return [
+        Section("Errors", "These cells have no result.", tables.errors_table(record)),
+        Section("Checks", "What must hold about a result.", tables.checks_table(record)),
+        Section(
+            "Not measured",
+            "Metrics that a task declares and did not return.",
+            tables.not_measured_table(record),
+        ),
+        Section("Datasets", "", tables.datasets_table(record)),
+        Section("Model as loaded", "", tables.settings_table(record.load)),
+        Section("Recovery", "", tables.recover_table(record)),
+        Section("Environment", "", tables.settings_table(record.environment)),
+    ]

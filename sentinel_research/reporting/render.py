@@ -1,0 +1,102 @@
+"""From the page to HTML and to Markdown. In both, text is escaped unless we made the markup."""
+
+import re
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from sentinel_research.reporting.page import Page
+from sentinel_research.reporting.tables import Cell, Table
+
+_LOADER = PackageLoader("sentinel_research.reporting", "templates")
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+# an underscore within a word means nothing in Markdown, and names are full of them
+_SPECIAL = re.compile(r"[\\`*|\[\]$~]|(?<!\w)_|_(?!\w)")
+_LINE_START = re.compile(r"^(?:[#+-]|\d+[.)])(?=\s|#)")
+
+
+class MarkdownText(str):
+    """Markdown of our own making, printed as it is."""
+
+    __slots__ = ()
+
+
+def render_html(page: Page) -> str:
+    """The report as one HTML file.
+
+    Args:
+        page: What it says.
+    """
+    environment = Environment(
+        loader=_LOADER,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    # the only markup from outside the templates; its text was escaped by the XML writer
+    drawings = {figure.file_name: Markup(figure.inline) for figure in page.figures()}  # noqa: S704
+    return environment.get_template("report.html.j2").render(page=page, drawings=drawings)
+
+
+def render_markdown(page: Page) -> str:
+    """The report in short form, for a terminal, a pull request or a model card.
+
+    Args:
+        page: What it says; the figures are links to the SVG files.
+    """
+    # autoescape knows HTML only: here every expression passes through `_escape_value`
+    environment = Environment(
+        loader=_LOADER,
+        autoescape=False,  # noqa: S701
+        finalize=_escape_value,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["as_table"] = _as_table
+    environment.filters["as_code"] = _as_code
+    text = environment.get_template("report.md.j2").render(page=page)
+    return re.sub(r"\n{3,}", "\n\n", text)
+
+
+def escape_markdown(text: str) -> str:
+    """Make text mean itself within one line of Markdown.
+
+    Example:
+        >>> escape_markdown("a|b <script>")
+        'a\\\\|b &lt;script&gt;'
+    """
+    line = " ".join(text.split())
+    line = "".join(_ENTITIES.get(letter, letter) for letter in line)
+    line = _SPECIAL.sub(lambda found: f"\\{found[0]}", line)
+    # the last sign of a heading or list mark is enough: `1\. not a list`
+    return _LINE_START.sub(lambda found: f"{found[0][:-1]}\\{found[0][-1]}", line)
+
+
+def _escape_value(value: Any) -> str:
+    return value if isinstance(value, MarkdownText) else escape_markdown(str(value))
+
+
+def _as_table(table: Table) -> MarkdownText:
+    lines = [
+        [escape_markdown(header) for header in table.headers],
+        ["---:" if right else "---" for right in table.numeric()],
+        *([_in_markdown(cell) for cell in row] for row in table.rows),
+    ]
+    return MarkdownText("\n".join(f"| {' | '.join(line)} |" for line in lines))
+
+
+def _in_markdown(cell: Cell) -> str:
+    text = escape_markdown(cell.text)
+    return f"**{text}**" if cell.kind in ("bad", "missing") else text
+
+
+def _as_code(text: str, language: str = "") -> MarkdownText:
+    # the fence is longer than any run of backticks in the text
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return MarkdownText(f"{fence}{language}\n{text.rstrip()}\n{fence}")

@@ -1,0 +1,198 @@
+"""The command line: exit codes, one clear message on stderr, results on stdout."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sentinel_research import pipeline
+from sentinel_research.cli import main
+from sentinel_research.errors import CheckFailedError
+
+ROOT = Path(__file__).parents[2]
+RECIPE = """
+name: mine
+description: a recipe
+model: {pretrained: nowhere/model}
+evaluate: {tasks: [sentinel_synthetic]}
+"""
+
+
+@pytest.fixture
+def recipe_file(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.yaml"
+    path.write_text(RECIPE)
+    return path
+
+
+def _refused(capsys: pytest.CaptureFixture[str], *words: str, code: int = 2) -> str:
+    assert main(words) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "Traceback" not in captured.err
+    return captured.err
+
+
+def test_help_names_every_command_and_loads_neither_torch_nor_lm_eval() -> None:
+    code = """
+import sys
+from sentinel_research.cli import main
+main(["--help"])
+heavy = {"torch", "transformers", "datasets", "lm_eval", "matplotlib", "scipy"} & set(sys.modules)
+print(sorted(heavy))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    *text, heavy = done.stdout.splitlines()
+    assert heavy == "[]"
+    for command in ("run", "ls", "report", "lm-eval"):
+        assert any(f" {command} " in line for line in text)
+
+
+def test_unknown_command_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert 'Did you mean "run"' in _refused(capsys, "rnu", "demo")
+
+
+def test_unknown_flag_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "--dryrun" in _refused(capsys, "run", "demo", "--dryrun")
+
+
+def test_unknown_recipe_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "Did you mean 'demo'" in _refused(capsys, "run", "dmeo")
+
+
+def test_unknown_recipe_key_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    error = _refused(capsys, "run", "demo", "--set", "prune.fraction=[0.5]")
+    assert "unknown key `prune.fraction`" in error
+    assert "Did you mean 'fractions'" in error
+
+
+def test_unknown_scorer_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    error = _refused(capsys, "run", "demo", "--set", "prune.scorers=[magnitud]")
+    assert "unknown scorer 'magnitud'" in error
+    assert "Did you mean 'magnitude'" in error
+
+
+def test_unknown_task_names_the_nearest(
+    capsys: pytest.CaptureFixture[str], recipe_file: Path
+) -> None:
+    error = _refused(capsys, "run", str(recipe_file), "--set", "evaluate.tasks=[sentinel_synthetc]")
+    assert "unknown task 'sentinel_synthetc'" in error
+    assert "Did you mean 'sentinel_synthetic'" in error
+
+
+def test_unknown_architecture_names_the_nearest(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    words = ["run", "demo", "--set", "model.architecture=gpt3", "--output", str(tmp_path)]
+    assert "unknown architecture 'gpt3'" in _refused(capsys, *words)
+
+
+def test_unknown_model_is_said_to_be_neither_folder_nor_hub_id(
+    capsys: pytest.CaptureFixture[str], recipe_file: Path, tmp_path: Path
+) -> None:
+    words = ["run", str(recipe_file), "--output", str(tmp_path / "out"), "--quiet"]
+    assert "'nowhere/model' is neither" in _refused(capsys, *words, code=1)
+
+
+@pytest.mark.parametrize("fraction", ["-0.1", "1.5", "half"])
+def test_fraction_outside_zero_to_one_is_refused(
+    capsys: pytest.CaptureFixture[str], fraction: str
+) -> None:
+    error = _refused(capsys, "run", "demo", "--set", f"prune.fractions=[{fraction}]")
+    assert fraction in error
+
+
+def test_scorer_that_reads_text_needs_calibration(capsys: pytest.CaptureFixture[str]) -> None:
+    error = _refused(capsys, "run", "demo", "--set", "prune.calibration=null")
+    assert "the scorer 'entropy' reads calibration text" in error
+    assert "--set prune.calibration.corpus=" in error
+
+
+def test_output_folder_that_cannot_be_written_is_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    error = _refused(capsys, "run", "demo", "--output", str(file / "below"), "--quiet")
+    assert "cannot write to the output folder" in error
+    assert "--output" in error
+
+
+def test_mirror_folder_that_does_not_exist_is_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("SENTINEL_DATA", raising=False)
+    error = _refused(capsys, "run", "demo", "--set", f"data={tmp_path / 'nowhere'}", "--quiet")
+    assert "nowhere" in error
+
+
+def test_ctrl_c_exits_130_and_says_how_to_resume(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, recipe_file: Path
+) -> None:
+    def interrupt(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "run", interrupt)
+    assert "resumes" in _refused(capsys, "run", str(recipe_file), "--quiet", code=130)
+
+
+def test_failed_check_exits_1(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, recipe_file: Path
+) -> None:
+    def leak(*args: object, **kwargs: object) -> None:
+        raise CheckFailedError("check failed: it leaks")
+
+    monkeypatch.setattr(pipeline, "run", leak)
+    assert "it leaks" in _refused(capsys, "run", str(recipe_file), "--quiet", code=1)
+
+
+def test_defect_is_one_line_without_debug_and_a_traceback_with_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, recipe_file: Path
+) -> None:
+    def broken(*args: object, **kwargs: object) -> None:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr(pipeline, "run", broken)
+    error = _refused(capsys, "run", str(recipe_file), "--quiet", code=1)
+    assert "ZeroDivisionError: oops" in error
+    assert "--debug" in error
+    with pytest.raises(ZeroDivisionError):
+        main(["run", str(recipe_file), "--quiet", "--debug"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("recipes", ["demo", "shakespeare-heads", "stories260k-heads"]),
+        ("scorers", ["entropy", "leave_one_out", "magnitude", "random", "taylor"]),
+        ("tasks", ["sentinel_gutenberg", "sentinel_ptb", "sentinel_shakespeare"]),
+        ("corpora", ["gutenberg", "ptb", "synthetic", "tinystories", "wikitext2"]),
+        ("architectures", ["gpt2", "llama"]),
+    ],
+)
+def test_ls_prints_one_described_line_per_name(
+    capsys: pytest.CaptureFixture[str], kind: str, names: list[str]
+) -> None:
+    assert main(["ls", kind]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    listed = {line.split()[0]: line.split(maxsplit=1)[1] for line in lines}
+    assert set(names) <= set(listed)
+    assert all(listed.values())
+
+
+def test_ls_says_when_nothing_is_registered(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ls", "recoveries"]) == 0
+    assert capsys.readouterr().out == "no recoveries are registered\n"
+
+
+def test_module_is_the_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "sentinel_research", "--version"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0
+    assert done.stdout.strip() == "0.1.0"

@@ -1,0 +1,238 @@
+"""`sentinel run` from recipe to report, killed anywhere, and resumed."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sentinel_research.cli import main
+from sentinel_research.errors import CheckFailedError, UsageError
+from sentinel_research.pipeline import default_folder, plan_cells, run
+from sentinel_research.recipe import load_recipe
+from sentinel_research.record import RunRecord
+
+# seconds, not minutes: two layers, a dozen steps, a few documents
+TINY = [
+    "model.config={n_embd: 16, n_layer: 2, n_head: 4, n_positions: 128}",
+    "train.num_steps=12",
+    "train.batch_size=4",
+    "prune.fractions=[0, 0.5]",
+    "prune.scorers=[random, taylor]",
+    "prune.seeds=[0, 1]",
+    "prune.calibration.num_sequences=4",
+    "evaluate.limit=6",
+]
+CELLS = ["dense", "random-0.5-seed0", "random-0.5-seed1", "taylor-0.5"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("finished")
+    run(load_recipe("demo", TINY).recipe, folder)
+    return folder
+
+
+def _values(record: RunRecord) -> dict[str, float]:
+    found = {}
+    for cell in record.cells:
+        assert cell.evaluation is not None, cell.error
+        for one in cell.evaluation.measurements:
+            found[f"{cell.id}/{one.metric}"] = one.value
+    return found
+
+
+def test_run_measures_every_cell_and_writes_all_three_reports(finished: Path) -> None:
+    record = RunRecord.read(finished)
+    assert record.status == "done"
+    assert [cell.id for cell in record.cells] == CELLS
+    for name in ("record.json", "report.md", "report.html", "figure_sentinel_synthetic.svg"):
+        assert (finished / name).stat().st_size > 0
+    assert record.train is not None
+    assert record.train["num_steps"] == 12
+    assert record.synthetic_data
+
+
+def test_record_names_data_versions_and_kept_samples(finished: Path) -> None:
+    record = RunRecord.read(finished)
+    assert {entry["task"] for entry in record.datasets} == {
+        "sentinel_synthetic",
+        "training",
+        "calibration",
+    }
+    assert all(entry["text_sha256"] for entry in record.datasets)
+    for cell in record.cells:
+        assert cell.evaluation is not None
+        assert cell.evaluation.num_documents == {"sentinel_synthetic": 6}
+        (samples,) = cell.evaluation.samples.values()
+        assert len((finished / samples).read_text().splitlines()) == 6
+
+
+def test_every_cell_is_checked_for_leaks_and_shared_documents(finished: Path) -> None:
+    record = RunRecord.read(finished)
+    assert [check.passed for check in record.checks] == [True, True]
+    for cell in record.cells:
+        (check,) = cell.checks
+        assert "no better than the source" in check.name
+        assert check.passed
+
+
+def test_removed_parameters_are_those_of_the_removed_heads(finished: Path) -> None:
+    record = RunRecord.read(finished)
+    report = record.cell("taylor-0.5").prune
+    assert report is not None
+    # GPT-2: 4 * hidden * head_dim weights and 3 * head_dim biases a head; 2 of 4 heads, 2 layers
+    expected = 4 * (4 * 16 * 4 + 3 * 4)
+    assert report["num_parameters_before"] - report["num_parameters_after"] == expected
+
+
+def test_same_recipe_gives_the_same_numbers(finished: Path, tmp_path: Path) -> None:
+    again = run(load_recipe("demo", TINY).recipe, tmp_path / "again")
+    assert _values(again) == _values(RunRecord.read(finished))
+
+
+def test_finished_run_is_not_computed_again(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def computed(*args: object, **kwargs: object) -> None:
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr("sentinel_research.training.trainer.train", computed)
+    monkeypatch.setattr("sentinel_research.pipeline.run_cell", computed)
+    before = _values(RunRecord.read(finished))
+    assert _values(run(load_recipe("demo", TINY).recipe, finished)) == before
+
+
+def test_folder_of_another_recipe_is_refused(finished: Path) -> None:
+    other = load_recipe("demo", [*TINY, "evaluate.limit=5"]).recipe
+    with pytest.raises(UsageError, match="another recipe"):
+        run(other, finished)
+    assert default_folder(other) != default_folder(load_recipe("demo", TINY).recipe)
+
+
+# each kills the process when it enters a stage (or, for training, half way through it)
+KILLS = {
+    "training": "sentinel_research.training.trainer._Report.on_save",
+    "saving": "sentinel_research.models.save",
+    "calibration": "sentinel_research.data.calibration.calibration_sequences",
+    "pruning": "sentinel_research.pruning.prune",
+    "evaluation": "sentinel_research.evaluation.harness.evaluate",
+    "report": "sentinel_research.reporting.report",
+}
+KILLER = """
+import os, pkgutil, signal, sys
+from pathlib import Path
+from unittest import mock
+import torch
+torch.set_num_threads(1)
+from sentinel_research.pipeline import run
+from sentinel_research.recipe import load_recipe
+
+def die(*args, **kwargs):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+target, folder, *overrides = sys.argv[1:]
+with mock.patch(target, side_effect=die):
+    run(load_recipe("demo", overrides).recipe, Path(folder))
+"""
+
+
+@pytest.mark.parametrize("stage", KILLS)
+def test_run_killed_in_a_stage_resumes_to_the_same_numbers(
+    stage: str, finished: Path, tmp_path: Path
+) -> None:
+    words = [sys.executable, "-W", "ignore", "-c", KILLER, KILLS[stage], str(tmp_path), *TINY]
+    killed = subprocess.run(words, capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
+    record = run(load_recipe("demo", TINY).recipe, tmp_path)
+    assert record.status == "done"
+    assert _values(record) == _values(RunRecord.read(finished))
+    if stage == "training":
+        assert record.train is not None
+        assert record.train["resumed"]
+
+
+def test_two_processes_never_share_a_folder(finished: Path) -> None:
+    from filelock import FileLock
+
+    with FileLock(finished / ".lock"), pytest.raises(UsageError, match="another process"):
+        run(load_recipe("demo", TINY).recipe, finished)
+
+
+def test_model_that_sees_the_future_fails_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sentinel_research.evaluation.adapter import SentinelLM
+
+    def knows_everything(self: SentinelLM, requests: list[object]) -> list[float]:
+        from sentinel_research.evaluation.perplexity import RollingLogLikelihood
+
+        return [
+            RollingLogLikelihood((-1.0 - index / 100,), (127,)) for index, _ in enumerate(requests)
+        ]
+
+    monkeypatch.setattr(SentinelLM, "loglikelihood_rolling", knows_everything)
+    recipe = load_recipe("demo", [*TINY, "prune=null"]).recipe
+    with pytest.raises(CheckFailedError, match="no better than the source"):
+        run(recipe, tmp_path)
+    assert not RunRecord.read(tmp_path).cell("dense").checks[0].passed
+
+
+def test_failed_cell_is_recorded_and_the_others_still_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sentinel_research.pruning as pruning
+    from sentinel_research.errors import CheckpointError
+
+    original = pruning.prune
+
+    def fails_for_taylor(model: object, spec: object, **options: object) -> object:
+        if spec.scorer == "taylor":  # type: ignore[attr-defined]
+            raise CheckpointError("does not fit")
+        return original(model, spec, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(pruning, "prune", fails_for_taylor, raising=False)
+    recipe = load_recipe("demo", TINY).recipe
+    record = run(recipe, tmp_path)
+    assert record.status == "failed"
+    assert {cell.id: cell.status for cell in record.cells} == {
+        **dict.fromkeys(CELLS, "done"),
+        "taylor-0.5": "failed",
+    }
+    assert "does not fit" in (record.cell("taylor-0.5").error or "")
+    monkeypatch.undo()
+    assert run(recipe, tmp_path).status == "done"
+
+
+def test_dry_run_shows_origins_counts_and_tasks_and_writes_nothing(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    overrides = [word for override in TINY for word in ("--set", override)]
+    assert main(["run", "demo", "--dry-run", *overrides]) == 0
+    shown = capsys.readouterr().out
+    assert "tasks found: sentinel_synthetic" in shown
+    assert "models to evaluate: 4" in shown
+    assert "taylor-0.5: 4 of 8 heads" in shown
+    assert any("--set" in line and "evaluate.limit" in line for line in shown.splitlines())
+    assert any("default" in line and "model.dtype" in line for line in shown.splitlines())
+    assert not list(tmp_path.iterdir())
+
+
+def test_command_prints_the_results_on_stdout_and_progress_on_stderr(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    overrides = [word for override in TINY for word in ("--set", override)]
+    assert main(["run", "demo", "--output", str(finished), *overrides]) == 0
+    captured = capsys.readouterr()
+    assert "taylor" in captured.out
+    assert "report.html" in captured.err
+    assert main(["report", str(finished)]) == 0
+
+
+def test_cells_are_the_grid_with_the_dense_model_first() -> None:
+    recipe = load_recipe("demo", TINY).recipe
+    assert [cell_id for cell_id, _ in plan_cells(recipe)] == CELLS
+    json.dumps([spec.model_dump() for _, spec in plan_cells(recipe) if spec])

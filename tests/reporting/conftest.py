@@ -1,0 +1,123 @@
+"""Small records, built in code."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sentinel_research.record import CellRecord, Check, EvaluationReport, Measurement, RunRecord
+
+TASK = "toy_task"
+MakeCell = Callable[..., CellRecord]
+MakeRecord = Callable[..., RunRecord]
+
+
+def _evaluation(values: dict[str, float], stderr: float | None, task: str) -> EvaluationReport:
+    return EvaluationReport(
+        measurements=[
+            Measurement(
+                task=task,
+                metric=metric,
+                value=value,
+                stderr=None if metric.startswith("floor") else stderr,
+                higher_is_better=False,
+            )
+            for metric, value in values.items()
+        ],
+        not_measured={f"{task}/acc": "the task | returned nothing"},
+        task_hashes={task: "ab" * 8},
+        num_documents={task: 50},
+        max_length=128,
+        seconds=1.5,
+        lm_eval={},
+    )
+
+
+@pytest.fixture
+def make_cell() -> MakeCell:
+    """Builds a cell; without `scorer` it is the dense one, without `values` it has no result."""
+
+    def make(
+        values: dict[str, float] | float | None = None,
+        scorer: str | None = None,
+        fraction: float = 0.0,
+        seed: int = 0,
+        *,
+        stderr: float | None = 0.5,
+        error: str | None = None,
+        task: str = TASK,
+        checks: Sequence[Check] = (),
+    ) -> CellRecord:
+        if isinstance(values, float):
+            values = {"token_perplexity": values}
+        spec: dict[str, Any] | None = None
+        if scorer is not None:
+            spec = {"scorer": scorer, "fraction": fraction, "seed": seed, "form": "remove"}
+        removed = round(8 * fraction)
+        return CellRecord(
+            id="dense" if scorer is None else f"{scorer}-{fraction:g}-seed{seed}",
+            status="failed" if error else "done",
+            prune_spec=spec,
+            prune=spec
+            and {
+                "num_parameters_before": 12000,
+                "num_parameters_after": 12000 - 1000 * removed,
+                "num_heads_removed": removed,
+                "plan": {},
+            },
+            evaluation=None if values is None else _evaluation(values, stderr, task),
+            checks=list(checks),
+            error=error,
+        )
+
+    return make
+
+
+@pytest.fixture
+def make_record() -> MakeRecord:
+    """Builds a record of the given cells; keywords replace its fields."""
+
+    def make(cells: Sequence[CellRecord], **fields: Any) -> RunRecord:
+        recipe = {
+            "name": "toy",
+            "description": "A small run.",
+            "model": {"pretrained": "org/model", "architecture": None},
+            "prune": {"scorers": ["magnitude"], "fractions": [0.0, 0.25, 0.5]},
+            "evaluate": {"tasks": [TASK], "limit": None},
+        }
+        content: dict[str, Any] = {
+            "name": "toy",
+            "status": "done",
+            "recipe": recipe | fields.pop("recipe", {}),
+            "recipe_fingerprint": "0123456789abcdef",
+            "synthetic_data": False,
+            "started_at": "2025-01-01T00:00:00+00:00",
+            "finished_at": "2025-01-01T00:01:00+00:00",
+            "environment": {"device": "cpu", "packages": {"torch": "2.9"}},
+            "cells": list(cells),
+        }
+        return RunRecord(**content | fields)
+
+    return make
+
+
+@pytest.fixture
+def cells(make_cell: MakeCell) -> list[CellRecord]:
+    """The dense model and one scorer at two fractions."""
+    return [
+        make_cell(20.0),
+        make_cell(22.0, "magnitude", 0.25),
+        make_cell(30.0, "magnitude", 0.5),
+    ]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[RunRecord], Path]:
+    """Writes a record into the test's folder and returns the folder."""
+
+    def write_record(record: RunRecord) -> Path:
+        record.write(tmp_path)
+        return tmp_path
+
+    return write_record

@@ -1,0 +1,81 @@
+"""The house of DESIGN: a module imports only from its own floor or lower ones."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "sentinel_research"
+FLOORS = {
+    "errors": 0,
+    "progress": 0,
+    "recipe": 0,
+    "record": 0,
+    "registry": 0,
+    "specs": 0,
+    "statistics": 0,
+    "data": 1,
+    "ops": 1,
+    "models": 2,
+    "pruning": 3,
+    "training": 3,
+    "evaluation": 3,
+    "reporting": 4,
+    "pipeline": 5,
+    "cli": 6,
+    "dry_run": 5,
+    "cells": 4,
+    "inputs": 4,
+    "lm_eval_plugin": 0,
+}
+HEAVY = {"torch", "transformers", "datasets", "lm_eval", "matplotlib", "scipy", "pandas"}
+
+
+def _modules() -> list[Path]:
+    return [
+        path
+        for path in sorted(PACKAGE.rglob("*.py"))
+        if path.parent != PACKAGE or "__" not in path.name
+    ]
+
+
+def _floor_of(dotted: str) -> int:
+    return FLOORS[dotted.split(".")[1]]
+
+
+def _imports(tree: ast.AST) -> list[str]:
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found.append(node.module)
+        elif isinstance(node, ast.Import):
+            found.extend(alias.name for alias in node.names)
+    return found
+
+
+@pytest.mark.parametrize("path", _modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_module_imports_only_from_its_own_floor_or_lower(path: Path) -> None:
+    own = FLOORS[path.relative_to(PACKAGE).parts[0].removesuffix(".py")]
+    ours = [
+        name
+        for name in _imports(ast.parse(path.read_text()))
+        if name.startswith("sentinel_research.")
+    ]
+    higher = [name for name in ours if _floor_of(name) > own]
+    assert not higher, f"floor {own} reaches up to {higher}"
+
+
+@pytest.mark.parametrize("name", sorted(name for name, floor in FLOORS.items() if floor == 0))
+def test_ground_floor_module_has_no_heavy_import_at_its_top(name: str) -> None:
+    path = PACKAGE / f"{name}.py"
+    source = path if path.exists() else PACKAGE / name / "__init__.py"
+    top = [
+        node
+        for node in ast.parse(source.read_text()).body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+    heavy = {
+        name.split(".")[0] for node in top for name in _imports(ast.Module([node], []))
+    } & HEAVY
+    # the registry class itself is lm-eval's, and torch-free
+    assert heavy <= ({"lm_eval"} if name == "registry" else set())

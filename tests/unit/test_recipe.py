@@ -1,0 +1,110 @@
+"""Recipes: overrides, origins of values, and messages a person can act on."""
+
+from pathlib import Path
+
+import pytest
+
+from sentinel_research.errors import UsageError
+from sentinel_research.recipe import load_recipe, shipped_recipes
+
+MINIMAL = """
+name: mine
+description: a recipe
+model: {pretrained: folder}
+evaluate: {tasks: [sentinel_ptb]}
+"""
+
+
+@pytest.fixture
+def recipe_file(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.yaml"
+    path.write_text(MINIMAL)
+    return path
+
+
+def test_override_sets_a_nested_key_and_is_named_as_its_origin(recipe_file: Path) -> None:
+    resolved = load_recipe(str(recipe_file), ["evaluate.limit=3"])
+    assert resolved.recipe.evaluate.limit == 3
+    assert resolved.sources["evaluate.limit"] == "--set"
+    assert resolved.sources["evaluate.tasks"] == "recipe mine.yaml"
+    assert resolved.sources["evaluate.batch_size"] == "default"
+
+
+def test_override_can_create_a_section_that_the_recipe_lacks(recipe_file: Path) -> None:
+    resolved = load_recipe(str(recipe_file), ["prune.scorers=[random]", "prune.fractions=[0, 0.5]"])
+    assert resolved.recipe.prune is not None
+    assert resolved.recipe.prune.fractions == [0, 0.5]
+    assert resolved.sources["prune.fractions"] == "--set"
+
+
+def test_every_leaf_of_the_resolved_recipe_has_an_origin(recipe_file: Path) -> None:
+    resolved = load_recipe(str(recipe_file))
+    assert set(resolved.sources.values()) == {"recipe mine.yaml", "default"}
+    assert "model.dtype" in resolved.sources
+
+
+def test_unknown_key_names_the_nearest_one(recipe_file: Path) -> None:
+    with pytest.raises(UsageError, match=r"unknown key `evaluate.limits`") as caught:
+        load_recipe(str(recipe_file), ["evaluate.limits=3"])
+    assert "Did you mean 'limit'" in caught.value.hint
+
+
+def test_unknown_key_inside_an_optional_section_names_the_nearest_one(recipe_file: Path) -> None:
+    overrides = ["prune.scorers=[random]", "prune.fractions=[0.5]", "prune.scop=global"]
+    with pytest.raises(UsageError, match=r"prune.scop") as caught:
+        load_recipe(str(recipe_file), overrides)
+    assert "Did you mean 'scope'" in caught.value.hint
+
+
+def test_value_out_of_range_is_named_with_its_value(recipe_file: Path) -> None:
+    with pytest.raises(UsageError, match=r"`evaluate.batch_size` = -1: .*greater than 0"):
+        load_recipe(str(recipe_file), ["evaluate.batch_size=-1"])
+
+
+def test_missing_key_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_text("name: x\ndescription: y\nmodel: {pretrained: z}\n")
+    with pytest.raises(UsageError, match="the key `evaluate` is missing"):
+        load_recipe(str(path))
+
+
+@pytest.mark.parametrize("override", ["evaluate.limit", "=3", ""])
+def test_override_without_key_and_value_is_refused(recipe_file: Path, override: str) -> None:
+    with pytest.raises(UsageError, match="key=value"):
+        load_recipe(str(recipe_file), [override])
+
+
+def test_override_below_a_plain_value_is_refused(recipe_file: Path) -> None:
+    with pytest.raises(UsageError, match="holds a value"):
+        load_recipe(str(recipe_file), ["name.first=x"])
+
+
+def test_unknown_recipe_names_the_nearest_one() -> None:
+    with pytest.raises(UsageError, match="unknown recipe 'demoo'") as caught:
+        load_recipe("demoo")
+    assert "Did you mean 'demo'" in caught.value.hint
+
+
+def test_missing_recipe_file_is_said_to_be_missing() -> None:
+    with pytest.raises(UsageError, match=r"there is no recipe file nowhere/x\.yaml"):
+        load_recipe("nowhere/x.yaml")
+
+
+@pytest.mark.parametrize("text", ["- a\n- b\n", "just words"])
+def test_recipe_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "list.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match="mapping"):
+        load_recipe(str(path))
+
+
+def test_recipe_that_is_not_yaml_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_text("a: [1, 2\n")
+    with pytest.raises(UsageError, match="cannot read the recipe"):
+        load_recipe(str(path))
+
+
+@pytest.mark.parametrize("name", sorted(shipped_recipes()))
+def test_shipped_recipe_is_valid_and_named_like_its_file(name: str) -> None:
+    assert load_recipe(name).recipe.name == name
