@@ -9,6 +9,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import secrets
 import subprocess
 import tempfile
 from datetime import datetime, timezone
@@ -214,23 +215,27 @@ def now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write `text` to `path` so that a reader or a crash never sees half of it.
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file so that a reader or a crash never sees half of it.
+
+    Args:
+        path: The file, in an existing folder.
+        content: Its whole content; text is written as UTF-8.
 
     Raises:
         SentinelError: if the folder cannot be written or the disk is full.
     """
+    data = content.encode() if isinstance(content, str) else content
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
+            with temporary.open("xb") as file:
+                file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            Path(temporary).replace(path)
+            temporary.replace(path)
         except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                Path(temporary).unlink()
+            temporary.unlink(missing_ok=True)
             raise
     except OSError as error:
         raise SentinelError(

@@ -14,7 +14,6 @@ import json
 import logging
 import os
 import re
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +24,7 @@ import requests
 
 from sentinel_research.data.provenance import Provenance, attach, hash_texts
 from sentinel_research.errors import DataError, UsageError, did_you_mean
+from sentinel_research.record import write_atomically
 
 BASE_URL = "https://www.gutenberg.org"
 PAUSE_SECONDS = 2.0
@@ -222,8 +222,8 @@ class Library:
         text_path, sidecar_path = self._paths(number)
         sidecar = {"url": url, "num_bytes": len(encoded), "sha256": _sha256(encoded)}
         self._folder.mkdir(parents=True, exist_ok=True)
-        _write_atomically(text_path, encoded)
-        _write_atomically(sidecar_path, json.dumps(sidecar, indent=2, sort_keys=True).encode())
+        write_atomically(text_path, encoded)
+        write_atomically(sidecar_path, json.dumps(sidecar, indent=2, sort_keys=True).encode())
 
 
 def load_books(split: str, library: Library | None = None) -> datasets.Dataset:
@@ -266,9 +266,3 @@ def load_books(split: str, library: Library | None = None) -> datasets.Dataset:
 
 def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
-
-
-def _write_atomically(path: Path, data: bytes) -> None:
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as stream:
-        stream.write(data)
-    Path(stream.name).replace(path)

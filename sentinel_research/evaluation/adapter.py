@@ -102,7 +102,7 @@ class SentinelLM(HFLM):
             PruneSpec) and for calibrated scorers `calibration` (a corpus),
             `calibration_sequences`, `calibration_length`, `calibration_seed` (see
             CalibrationSpec). `allow_lossy_tokenizer=True` scores texts that the tokenizer cannot
-            represent whole.
+            represent whole, `quiet=True` shows no progress bars.
         **kwargs: Everything else goes to HFLM.
 
     Raises:
@@ -121,6 +121,7 @@ class SentinelLM(HFLM):
         self._prune_report: dict[str, Any] | None = None
         self._allow_lossy_tokenizer = bool(kwargs.pop("allow_lossy_tokenizer", False))
         self._represented: dict[str, bool] = {}
+        self._quiet = bool(kwargs.pop("quiet", False))
         super().__init__(pretrained, logits_cache=False, **kwargs)
 
     def _get_config(self, pretrained: str, *, revision: str = "main", **kwargs: Any) -> None:
@@ -240,6 +241,13 @@ class SentinelLM(HFLM):
                 "for character models the id of the newline is usual",
             )
         return int(prefix)
+
+    def _loglikelihood_tokens(
+        self, requests: list[Any], disable_tqdm: bool = False, override_bs: int | None = None
+    ) -> list[tuple[float, bool]]:
+        return super()._loglikelihood_tokens(
+            requests, disable_tqdm=disable_tqdm or self._quiet, override_bs=override_bs
+        )
 
     def _rolling_windows(self, text: str) -> Iterator[tuple[list[int], list[int]]]:
         tokens = self.tok_encode(text)

@@ -86,6 +86,7 @@ def evaluate(
         prefix_token_id=spec.prefix_token_id,
         add_bos_token=spec.add_bos_token,
         allow_lossy_tokenizer=spec.allow_lossy_tokenizer,
+        quiet=True,
     )
     results = lm_evaluate(
         lm, tasks, limit=spec.limit, bootstrap_iters=_BOOTSTRAP_SAMPLES, log_samples=True

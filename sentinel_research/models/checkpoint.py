@@ -6,6 +6,7 @@ Only safetensors is read or written: the older pickle format can run code when i
 import difflib
 import hashlib
 import json
+import os
 import secrets
 import shutil
 from pathlib import Path
@@ -18,6 +19,9 @@ from sentinel_research.errors import CheckpointError, UsageError
 from sentinel_research.models.anatomy import ANATOMIES, PRUNED_PREFIX
 from sentinel_research.models.safetensors_header import check_safetensors
 
+MODELS_VARIABLE = "SENTINEL_MODELS"
+"""Environment variable naming a folder of checkpoints that are then found by their name."""
+
 _WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 _BLOCK_BYTES = 1 << 20
@@ -28,7 +32,7 @@ def find_folder(name: str, revision: str = "main") -> Path:
     """The local folder of a checkpoint, downloaded from the hub if it is a hub id.
 
     Args:
-        name: Local folder or hub id.
+        name: Local folder, the name of one in the folder `SENTINEL_MODELS`, or hub id.
         revision: Hub revision; without meaning for a folder.
 
     Returns:
@@ -41,6 +45,9 @@ def find_folder(name: str, revision: str = "main") -> Path:
     path = Path(name).expanduser()
     if path.is_dir():
         return path
+    collected = _in_collection(path)
+    if collected is not None:
+        return collected
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
         raise CheckpointError(f"no model folder at {path}", _nearby(path))
     try:
@@ -62,8 +69,20 @@ def find_folder(name: str, revision: str = "main") -> Path:
     return Path(snapshot)
 
 
+def _in_collection(path: Path) -> Path | None:
+    """The folder of that name in the collection of checkpoints that `SENTINEL_MODELS` names."""
+    collection = os.environ.get(MODELS_VARIABLE)
+    if not collection or path.is_absolute() or ".." in path.parts:
+        return None
+    folder = Path(collection) / path
+    return folder if folder.is_dir() else None
+
+
 def _nearby(path: Path) -> str:
+    collection = os.environ.get(MODELS_VARIABLE)
     parent = path.parent
+    if collection and not parent.is_absolute() and len(path.parts) == 1:
+        parent = Path(collection)
     if not parent.is_dir():
         return f"The folder {parent} does not exist either."
     siblings = sorted(entry.name for entry in parent.iterdir() if (entry / "config.json").is_file())

@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from sentinel_research.errors import CheckpointError, UsageError
 from sentinel_research.models import check_checkpoint, heads_of, load, save
+from sentinel_research.models.checkpoint import find_folder
 from sentinel_research.models.pruned import PrunedGPT2LMHeadModel, PrunedLlamaForCausalLM
 from sentinel_research.models.tiny import byte_tokenizer, tiny_model
 from sentinel_research.pruning import make_plan, mask, remove
@@ -134,3 +135,30 @@ def test_interrupted_save_leaves_nothing_behind(
     with pytest.raises(KeyboardInterrupt):
         save(tiny_model("gpt2"), tokenizer, tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_checkpoint_is_found_by_name_in_the_collection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tiny_model("gpt2"), byte_tokenizer(), tmp_path / "collection" / "mine")
+    monkeypatch.setenv("SENTINEL_MODELS", str(tmp_path / "collection"))
+    assert find_folder("mine") == tmp_path / "collection" / "mine"
+
+
+def test_name_never_leaves_the_collection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "collection").mkdir()
+    save(tiny_model("gpt2"), byte_tokenizer(), tmp_path / "outside")
+    monkeypatch.setenv("SENTINEL_MODELS", str(tmp_path / "collection"))
+    monkeypatch.chdir("/")
+    with pytest.raises(CheckpointError):
+        find_folder("../outside")
+
+
+def test_misspelt_name_is_compared_with_the_collection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tiny_model("gpt2"), byte_tokenizer(), tmp_path / "stories")
+    monkeypatch.setenv("SENTINEL_MODELS", str(tmp_path))
+    with pytest.raises(CheckpointError) as caught:
+        find_folder("storeis")
+    assert "stories" in caught.value.hint
