@@ -44,9 +44,8 @@ def dry_run(recipe: Recipe) -> str:
 
 
 def _model_and_sequences(recipe: Recipe) -> tuple[Any, Any]:
-    from sentinel_research import registry
     from sentinel_research.data.calibration import calibration_sequences, corpus_tokenizer
-    from sentinel_research.models import load, load_tokenizer
+    from sentinel_research.models import build, load, load_tokenizer
 
     if recipe.train is None:
         model, tokenizer, _ = load(recipe.model)
@@ -57,9 +56,9 @@ def _model_and_sequences(recipe: Recipe) -> tuple[Any, Any]:
             if recipe.model.tokenizer
             else corpus_tokenizer(recipe.train.corpus)
         )
-        model = registry.get("architectures", recipe.model.architecture)(
-            recipe.model.config, tokenizer
-        )
+        model = build(
+            recipe.model.architecture, recipe.model.config, tokenizer, seed=recipe.train.seed
+        ).eval()
     if recipe.prune is None or recipe.prune.calibration is None:
         return model, None
     return model, calibration_sequences(recipe.prune.calibration, tokenizer)

@@ -189,10 +189,8 @@ def _prepare(recipe: Recipe, record: RunRecord, folder: Path, progress: Progress
 
 
 def _train(recipe: Recipe, record: RunRecord, folder: Path, progress: Progress) -> None:
-    import torch
-
     from sentinel_research.data.calibration import corpus_tokenizer, training_blocks
-    from sentinel_research.models import load_tokenizer, save
+    from sentinel_research.models import build, load_tokenizer, save
     from sentinel_research.training import train
 
     assert recipe.train is not None  # the recipe was validated: these two come together
@@ -202,9 +200,9 @@ def _train(recipe: Recipe, record: RunRecord, folder: Path, progress: Progress) 
         if recipe.model.tokenizer
         else corpus_tokenizer(recipe.train.corpus)
     )
-    build = registry.get("architectures", recipe.model.architecture)
-    torch.manual_seed(recipe.train.seed)
-    model = build(recipe.model.config, tokenizer).to(recipe.model.device)
+    model = build(
+        recipe.model.architecture, recipe.model.config, tokenizer, seed=recipe.train.seed
+    ).to(recipe.model.device)
     blocks = training_blocks(recipe.train, tokenizer)
     progress.start(f"{recipe.name}: training", recipe.train.num_steps)
     model, record.train = train(model, recipe.train, blocks, folder / "training", progress=progress)

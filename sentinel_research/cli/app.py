@@ -14,6 +14,8 @@ app = App(
         "Add --debug to any command for tracebacks."
     ),
     version=sentinel_research.__version__,
+    # Ctrl-C is answered in one place, `main`
+    suppress_keyboard_interrupt=False,
 )
 Kind = Literal["recipes", "scorers", "tasks", "corpora", "architectures", "recoveries"]
 

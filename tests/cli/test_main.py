@@ -10,6 +10,9 @@ import pytest
 from sentinel_research import pipeline
 from sentinel_research.cli import main
 from sentinel_research.errors import CheckFailedError
+from sentinel_research.models import save
+from sentinel_research.models.tiny import byte_tokenizer, tiny_model
+from sentinel_research.record import RunRecord
 
 ROOT = Path(__file__).parents[2]
 RECIPE = """
@@ -74,6 +77,12 @@ def test_unknown_scorer_names_the_nearest(capsys: pytest.CaptureFixture[str]) ->
     assert "Did you mean 'magnitude'" in error
 
 
+def test_unknown_recovery_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    error = _refused(capsys, "run", "demo", "--set", "recover.recipe=lora")
+    assert "unknown recovery 'lora'" in error
+    assert "Known: none" in error
+
+
 def test_unknown_task_names_the_nearest(
     capsys: pytest.CaptureFixture[str], recipe_file: Path
 ) -> None:
@@ -118,6 +127,40 @@ def test_output_folder_that_cannot_be_written_is_refused(
     error = _refused(capsys, "run", "demo", "--output", str(file / "below"), "--quiet")
     assert "cannot write to the output folder" in error
     assert "--output" in error
+
+
+def test_mirror_without_the_dataset_names_both_places(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SENTINEL_DATA", str(tmp_path / "mirror"))
+    (tmp_path / "mirror").mkdir()
+    save(tiny_model("gpt2"), byte_tokenizer(), tmp_path / "model")
+    recipe = tmp_path / "ptb.yaml"
+    recipe.write_text(
+        RECIPE.replace("nowhere/model", str(tmp_path / "model")).replace(
+            "sentinel_synthetic", "sentinel_ptb"
+        )
+    )
+    words = ["run", str(recipe), "--output", str(tmp_path / "out"), "--quiet"]
+    assert main(words) == 1
+    failed = RunRecord.read(tmp_path / "out").cell("dense")
+    assert failed.error is not None
+    assert str(tmp_path / "mirror") in failed.error
+    assert "the hub (offline" in failed.error
+    assert "hf download --repo-type dataset ptb-text-only/ptb_text_only" in failed.error
+    assert "failed" in capsys.readouterr().out
+
+
+def test_truncated_weights_are_refused_with_their_sizes(
+    capsys: pytest.CaptureFixture[str], recipe_file: Path, tmp_path: Path
+) -> None:
+    folder = save(tiny_model("gpt2"), byte_tokenizer(), tmp_path / "model")
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    words = ["run", str(recipe_file), "--set", f"model.pretrained={folder}", "--quiet"]
+    error = _refused(capsys, *words, "--output", str(tmp_path / "out"), code=1)
+    assert "model.safetensors" in error
+    assert str(weights.stat().st_size) in error.replace(",", "")
 
 
 def test_mirror_folder_that_does_not_exist_is_refused(
