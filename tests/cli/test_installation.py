@@ -1,5 +1,6 @@
 """What a wheel and an editable install put on a machine, and what uninstalling leaves."""
 
+import os
 import subprocess
 import sys
 import sysconfig
@@ -25,19 +26,24 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Environment:
-    """A fresh environment that sees the libraries of this one, but not our installation."""
+    """A fresh environment; what runs in it also sees the libraries of this one."""
 
     def __init__(self, folder: Path) -> None:
         venv.create(folder, with_pip=True)
         self.python = folder / "bin" / "python"
-        site = Path(self.run("import sysconfig; print(sysconfig.get_path('purelib'))"))
-        # a path line does not process the .pth files of the folder that it adds
-        (site / "zzz_libraries.pth").write_text(sysconfig.get_path("purelib") + "\n")
-        self.site = site
+        self.site = Path(self.run("import sysconfig; print(sysconfig.get_path('purelib'))"))
 
     def run(self, code: str) -> str:
-        words = [str(self.python), "-c", code]
-        done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=ROOT.parent)
+        # the .pth files of a folder on PYTHONPATH are not processed: our own hook is not seen
+        libraries = {"PYTHONPATH": sysconfig.get_path("purelib")}
+        done = subprocess.run(
+            [str(self.python), "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=ROOT.parent,
+            env=os.environ | libraries,
+        )
         return done.stdout.strip()
 
     def pip(self, *words: str) -> None:

@@ -25,6 +25,9 @@ TINY = [
     "prune.calibration.num_sequences=4",
     "evaluate.limit=6",
 ]
+# one worker trains the finished run once, the other has the README's examples
+pytestmark = pytest.mark.xdist_group("run")
+
 CELLS = ["dense", "random-0.5-seed0", "random-0.5-seed1", "taylor-0.5"]
 
 
