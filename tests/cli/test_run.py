@@ -142,7 +142,13 @@ with mock.patch(target, side_effect=die):
 """
 
 
-@pytest.mark.parametrize("stage", KILLS)
+@pytest.mark.parametrize(
+    "stage",
+    [
+        pytest.param(stage, marks=[pytest.mark.slow] if stage in ("saving", "calibration") else [])
+        for stage in KILLS
+    ],
+)
 def test_run_killed_in_a_stage_resumes_to_the_same_numbers(
     stage: str, finished: Path, tmp_path: Path
 ) -> None:
