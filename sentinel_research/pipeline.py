@@ -190,7 +190,7 @@ def _prepare(recipe: Recipe, record: RunRecord, folder: Path, progress: Progress
 
 def _train(recipe: Recipe, record: RunRecord, folder: Path, progress: Progress) -> None:
     from sentinel_research.data.calibration import corpus_tokenizer, training_blocks
-    from sentinel_research.models import build, load_tokenizer, save
+    from sentinel_research.models import build, load_tokenizer, place, save
     from sentinel_research.training import train
 
     assert recipe.train is not None  # the recipe was validated: these two come together
@@ -200,9 +200,8 @@ def _train(recipe: Recipe, record: RunRecord, folder: Path, progress: Progress) 
         if recipe.model.tokenizer
         else corpus_tokenizer(recipe.train.corpus)
     )
-    model = build(
-        recipe.model.architecture, recipe.model.config, tokenizer, seed=recipe.train.seed
-    ).to(recipe.model.device)
+    model = build(recipe.model.architecture, recipe.model.config, tokenizer, seed=recipe.train.seed)
+    place(model, recipe.model.device)
     blocks = training_blocks(recipe.train, tokenizer)
     progress.start(f"{recipe.name}: training", recipe.train.num_steps)
     model, record.train = train(model, recipe.train, blocks, folder / "training", progress=progress)

@@ -8,7 +8,7 @@ from sentinel_research.models.anatomy import ANATOMIES, Anatomy, anatomy_of
 from sentinel_research.models.architectures import build
 from sentinel_research.models.checkpoint import check_checkpoint, save
 from sentinel_research.models.heads import Heads, heads_of
-from sentinel_research.models.load import Loaded, load, load_tokenizer
+from sentinel_research.models.load import Loaded, load, load_tokenizer, place
 
 __all__ = [
     "ANATOMIES",
@@ -21,5 +21,6 @@ __all__ = [
     "heads_of",
     "load",
     "load_tokenizer",
+    "place",
     "save",
 ]

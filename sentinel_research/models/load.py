@@ -122,6 +122,19 @@ def _check_vocabulary(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel
         )
 
 
+def place(model: PreTrainedModel, device: str) -> None:
+    """Move a model to a device, in place.
+
+    Args:
+        model: Any model.
+        device: `cpu`, `cuda` or `cuda:N`.
+
+    Raises:
+        UsageError: if there is no such device.
+    """
+    nn.Module.to(model, device=_device(device))
+
+
 def _device(name: str) -> torch.device:
     try:
         device = torch.device(name)

@@ -98,6 +98,14 @@ def test_unknown_architecture_names_the_nearest(
     assert "unknown architecture 'gpt3'" in _refused(capsys, *words)
 
 
+@pytest.mark.parametrize("device", ["tpu9", "cuda:99"])
+def test_device_that_is_not_there_is_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, device: str
+) -> None:
+    words = ["run", "demo", "--set", f"model.device={device}", "--output", str(tmp_path)]
+    assert device in _refused(capsys, *words, "--quiet")
+
+
 def test_unknown_model_is_said_to_be_neither_folder_nor_hub_id(
     capsys: pytest.CaptureFixture[str], recipe_file: Path, tmp_path: Path
 ) -> None:
