@@ -139,10 +139,14 @@ class PruneGrid(Spec):
     """Keep every pruned model as a checkpoint folder of the run."""
 
     @model_validator(mode="after")
-    def _fractions_in_range(self) -> Self:
+    def _values_fit_together(self) -> Self:
         for fraction in self.fractions:
             if not 0.0 <= fraction <= 1.0:
                 raise ValueError(f"fractions must lie in [0, 1], got {fraction}")
+        if self.save_models and self.form == "mask":
+            raise ValueError(
+                "`save_models` needs `form: remove`: a mask is not part of a checkpoint"
+            )
         for field in ("scorers", "fractions", "seeds"):
             values = getattr(self, field)
             if len(set(values)) != len(values):

@@ -118,6 +118,11 @@ class SentinelLM(HFLM):
                 "leave logits_cache out",
             )
         self._prune_spec = prune_spec_from_args(kwargs)
+        if self._prune_spec is not None and not isinstance(pretrained, str):
+            raise UsageError(
+                "prune options were given with a model that is already loaded",
+                "prune it first with sentinel_research.prune, or give its folder",
+            )
         self._prune_report: dict[str, Any] | None = None
         self._allow_lossy_tokenizer = bool(kwargs.pop("allow_lossy_tokenizer", False))
         self._represented: dict[str, bool] = {}

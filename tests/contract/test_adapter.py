@@ -182,6 +182,13 @@ def test_scorer_that_reads_text_is_refused_without_calibration(
         adapter(prune="taylor", prune_fraction=0.5)
 
 
+def test_pruning_options_are_refused_with_a_loaded_model() -> None:
+    with pytest.raises(UsageError, match="already loaded"):
+        SentinelLM(
+            tiny_model("gpt2"), tokenizer=byte_tokenizer(), prune="magnitude", prune_fraction=0.5
+        )
+
+
 def test_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no model folder"):
         SentinelLM(str(tmp_path / "nowhere"), device="cpu")

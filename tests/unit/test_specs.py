@@ -89,3 +89,8 @@ def test_grid_refuses_a_value_twice(field: str) -> None:
     content[field] = [*content[field], *content[field]]  # type: ignore[misc]
     with pytest.raises(ValidationError, match="twice"):
         PruneGrid.model_validate(content)
+
+
+def test_masked_models_cannot_be_saved() -> None:
+    with pytest.raises(ValidationError, match="form: remove"):
+        PruneGrid(scorers=["random"], fractions=[0.5], form="mask", save_models=True)
