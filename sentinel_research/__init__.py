@@ -11,7 +11,7 @@ _PUBLIC = {
     "RunRecord": "sentinel_research.record",
     "architecture": "sentinel_research.registry",
     "evaluate": "sentinel_research.evaluation",
-    "load": "sentinel_research.models",
+    "load": "sentinel_research.pruning",
     "prune": "sentinel_research.pruning",
     "recovery": "sentinel_research.registry",
     "report": "sentinel_research.reporting",

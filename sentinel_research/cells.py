@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from sentinel_research import registry
 from sentinel_research.errors import SentinelError
+from sentinel_research.pruner import Pruner
 from sentinel_research.record import CellRecord, Check, EvaluationReport, RunRecord
 from sentinel_research.specs import PruneSpec, Recipe
 
@@ -18,10 +19,8 @@ class Prepared(NamedTuple):
     """The dense model; cells never change it."""
     tokenizer: Any
     """Its tokenizer."""
-    sequences: Any
-    """Calibration token ids `[num_sequences, sequence_length]`, or None."""
-    scores: dict[tuple[str, int], Any]
-    """Head scores per (scorer, seed): one scoring serves every fraction."""
+    pruner: Pruner
+    """Prunes the model, and keeps what prunings have in common."""
 
 
 def run_cell(
@@ -46,7 +45,8 @@ def run_cell(
         cell.error, cell.status = None, "started"
         model = prepared.model
         if spec is not None:
-            model = _prune(prepared, cell, spec)
+            model, report = prepared.pruner.prune(spec)
+            cell.prune = report.model_dump(mode="json")
             record.write(folder)
             if recipe.recover is not None:
                 recovery = registry.get("recoveries", recipe.recover.recipe)
@@ -71,19 +71,6 @@ def headline(recipe: Recipe, cell: CellRecord) -> str:
             if one.task == recipe.evaluate.tasks[0] and one.metric == metric:
                 return f"{metric} {one.value:.4g}"
     return ""
-
-
-def _prune(prepared: Prepared, cell: CellRecord, spec: PruneSpec) -> Any:
-    from sentinel_research.pruning import prune, score_heads
-
-    key = (spec.scorer, spec.seed)
-    if key not in prepared.scores:
-        prepared.scores[key] = score_heads(prepared.model, spec, prepared.sequences)
-    model, report = prune(
-        prepared.model, spec, sequences=prepared.sequences, scores=prepared.scores[key]
-    )
-    cell.prune = report.model_dump(mode="json")
-    return model
 
 
 def _save(model: Any, tokenizer: Any, cell: CellRecord, folder: Path) -> None:

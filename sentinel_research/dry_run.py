@@ -2,18 +2,28 @@
 
 from typing import Any
 
-from sentinel_research.pipeline import plan_cells
+from sentinel_research.pipeline import can_score, plan_cells
+from sentinel_research.pruner import Pruner
 from sentinel_research.specs import PruneSpec, Recipe
 
-_HEADS_SHOWN = 16
+_UNITS_SHOWN = 16
+# by the kinds of a report: a layer is its two blocks there
+_PLURAL = {
+    "head": "heads",
+    "kv_head": "KV groups",
+    "neuron": "neurons",
+    "attention": "attention blocks",
+    "ffn": "feed-forward blocks",
+    "weight": "weights",
+}
 
 
 def dry_run(recipe: Recipe) -> str:
-    """Describe a run: tasks found, heads to remove, parameters and FLOPs before and after.
+    """Describe a run: tasks found, units to remove, parameters and FLOPs before and after.
 
     Args:
         recipe: The resolved recipe. A pretrained model is loaded and scored as in the run. For a
-            model that is yet to be trained the heads are not known, but all counts are.
+            model that is yet to be trained the units are not known, but all counts are.
 
     Returns:
         Lines for people.
@@ -35,17 +45,27 @@ def dry_run(recipe: Recipe) -> str:
             f"{recipe.train.sequence_length} tokens of the corpus {recipe.train.corpus}"
         )
     lines.append(f"models to evaluate: {len(cells)}")
-    model, sequences = _model_and_sequences(recipe)
+    model, tokenizer = _model_and_tokenizer(recipe)
     lines.append(f"  dense: {model.num_parameters():,} parameters")
-    for cell_id, spec in cells:
-        if spec is not None:
-            lines.append(f"  {cell_id}: {_effect(model, spec, sequences, recipe)}")
+    # untrained weights: which units go is not known; of one kind every scorer removes as many
+    specs = {
+        cell_id: spec.model_copy(update={"scorer": "random"})
+        if recipe.train is not None and can_score("random", spec.granularities)
+        else spec
+        for cell_id, spec in cells
+        if spec is not None
+    }
+    pruner = Pruner(model, tokenizer, recipe, specs.values())
+    for cell_id, spec in specs.items():
+        effect = _effect(pruner.prune(spec).report, spec, is_trained=recipe.train is None)
+        lines.append(f"  {cell_id}: {effect}")
     return "\n".join(lines)
 
 
-def _model_and_sequences(recipe: Recipe) -> tuple[Any, Any]:
-    from sentinel_research.data.calibration import calibration_sequences, corpus_tokenizer
-    from sentinel_research.models import build, load, load_tokenizer
+def _model_and_tokenizer(recipe: Recipe) -> tuple[Any, Any]:
+    from sentinel_research.data.calibration import corpus_tokenizer
+    from sentinel_research.models import build, load_tokenizer
+    from sentinel_research.pruning import load
 
     if recipe.train is None:
         model, tokenizer, _ = load(recipe.model)
@@ -59,25 +79,33 @@ def _model_and_sequences(recipe: Recipe) -> tuple[Any, Any]:
         model = build(
             recipe.model.architecture, recipe.model.config, tokenizer, seed=recipe.train.seed
         ).eval()
-    if recipe.prune is None or recipe.prune.calibration is None:
-        return model, None
-    return model, calibration_sequences(recipe.prune.calibration, tokenizer)
+    return model, tokenizer
 
 
-def _effect(model: Any, spec: PruneSpec, sequences: Any, recipe: Recipe) -> str:
-    from sentinel_research.pruning import prune
-
-    trained = recipe.train is None
-    # untrained weights: every scorer removes as many heads as any other, which ones is not known
-    asked = spec if trained else spec.model_copy(update={"scorer": "random"})
-    report = prune(model, asked, sequences=sequences).report
+def _effect(report: Any, spec: PruneSpec, *, is_trained: bool) -> str:
     counts = (
-        f"{report.num_heads_removed} of {report.num_heads_before} heads, parameters "
+        f"{_counts(report, spec)}, parameters "
         f"{report.num_parameters_before:,} -> {report.num_parameters_after:,}, FLOPs per token "
         f"{report.flops_per_token_before:,.0f} -> {report.flops_per_token_after:,.0f}"
     )
-    if not trained:
-        return f"{counts} (random heads; which ones is known after training)"
-    shown = report.removed_heads[:_HEADS_SHOWN]
-    more = len(report.removed_heads) - len(shown)
-    return f"{counts}: {' '.join(shown)}{f' and {more} more' if more else ''}"
+    if not is_trained:
+        split = ", and how many of each kind," if len(spec.granularities) > 1 else ""
+        return f"{counts} (which ones{split} is known after training)"
+    labels = [label for found in report.removed.values() for label in found]
+    if not labels:
+        return counts
+    more = len(labels) - _UNITS_SHOWN
+    shown = " ".join(labels[:_UNITS_SHOWN])
+    return f"{counts}: {shown}{f' and {more} more' if more > 0 else ''}"
+
+
+def _counts(report: Any, spec: PruneSpec) -> str:
+    """How many units of every kind go: `4 of 8 heads, 10 of 37 neurons`."""
+    shown = []
+    for kind, number in report.num_removed.items():
+        # groups go with their heads, which are counted
+        if kind != "kv_head" or "kv_group" in spec.granularities:
+            before = report.num_before.get(kind)
+            of = "" if before is None else f" of {before:,}"
+            shown.append(f"{number:,}{of} {_PLURAL.get(kind, kind)}")
+    return ", ".join(shown) or "nothing"

@@ -5,6 +5,7 @@ after each one, and on the same command goes on where the record ends. It decide
 how a model is trained, pruned or measured.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -14,6 +15,7 @@ from sentinel_research.cells import Prepared, headline, run_cell
 from sentinel_research.errors import CheckFailedError, UsageError
 from sentinel_research.inputs import record_inputs
 from sentinel_research.progress import Progress, Silent
+from sentinel_research.pruner import Pruner
 from sentinel_research.record import (
     RECORD_FILE,
     CellRecord,
@@ -22,9 +24,11 @@ from sentinel_research.record import (
     environment,
     now,
 )
-from sentinel_research.specs import PruneSpec, Recipe
+from sentinel_research.specs import PruneGrid, PruneSpec, Recipe
 
 DENSE = "dense"
+# the units whose scores others are made of
+_SCORED_AS = {"kv_group": "head", "2:4": "weight"}
 DEFAULT_ROOT = Path("runs")
 
 
@@ -37,24 +41,58 @@ def plan_cells(recipe: Recipe) -> list[tuple[str, PruneSpec | None]]:
     """Names and prunings of every cell, the dense model first.
 
     Raises:
-        UsageError: for an unknown scorer or recovery, or a calibrated scorer without calibration.
+        UsageError: for an unknown scorer or recovery, a scorer that cannot score the recipe's
+            units, or missing calibration.
     """
     found: list[tuple[str, PruneSpec | None]] = [(DENSE, None)]
     if recipe.recover is not None:
         registry.get("recoveries", recipe.recover.recipe)
     if recipe.prune is None:
         return found
-    plugins = {name: registry.get("scorers", name) for name in recipe.prune.scorers}
-    for name, plugin in plugins.items():
-        if plugin.calibrated and recipe.prune.calibration is None:
-            raise UsageError(
-                f"the scorer '{name}' reads calibration text, and the recipe names none",
-                "add `prune.calibration`, for example --set prune.calibration.corpus=wikitext2",
-            )
-    for spec in recipe.prune.cells({name: plugin.seeded for name, plugin in plugins.items()}):
-        seed = f"-seed{spec.seed}" if plugins[spec.scorer].seeded else ""
-        found.append((f"{spec.scorer}-{spec.fraction:g}{seed}", spec))
-    return found
+    grids = recipe.prune.grids
+    plugins = {name: registry.get("scorers", name) for _, grid in grids for name in grid.scorers}
+    for _, grid in grids:
+        for name in grid.scorers:
+            _check_scorer(plugins[name], grid)
+    specs = recipe.prune.cells(
+        {name: plugin.seeded for name, plugin in plugins.items()},
+        {name: plugin.calibrated for name, plugin in plugins.items()},
+    )
+    return [*found, *((_cell_id(spec, plugins[spec.scorer], recipe.prune), spec) for spec in specs)]
+
+
+def can_score(scorer: str, kinds: Iterable[str]) -> bool:
+    """Whether a registered scorer scores all these kinds of unit."""
+    units = set(registry.get("scorers", scorer).units)
+    # a layer is as important as its blocks together
+    units |= {"layer"} if {"attention", "ffn"} <= units else set()
+    return all(_SCORED_AS.get(kind, kind) in units for kind in kinds)
+
+
+def _cell_id(spec: PruneSpec, plugin: registry.Plugin, grid: PruneGrid) -> str:
+    seed = f"-seed{spec.seed}" if plugin.seeded else ""
+    repeated = plugin.calibrated and grid.calibration_seeds is not None
+    draw = f"-cal{spec.calibration.seed}" if repeated and spec.calibration else ""
+    variant = f"{spec.variant}-" if spec.variant else ""
+    return f"{variant}{spec.scorer}-{spec.fraction:g}{seed}{draw}"
+
+
+def _check_scorer(plugin: registry.Plugin, grid: PruneGrid) -> None:
+    """Refuse a scorer without the text that it needs, or for units that it cannot score."""
+    what = f"the scorer '{plugin.name}'" if plugin.calibrated else "`compensate: bias`"
+    if grid.calibration is None and (plugin.calibrated or grid.compensate == "bias"):
+        raise UsageError(
+            f"{what} reads calibration text, and the recipe names none",
+            "add `prune.calibration`, for example --set prune.calibration.corpus=wikitext2",
+        )
+    kinds = (grid.granularity,) if isinstance(grid.granularity, str) else grid.granularity
+    if not can_score(plugin.name, kinds):
+        able = [name for name in registry.names("scorers") if can_score(name, kinds)]
+        raise UsageError(
+            f"the scorer '{plugin.name}' cannot score {' and '.join(kinds)}, only: "
+            f"{', '.join(plugin.units)}",
+            f"scorers that can: {', '.join(able) or 'none'}",
+        )
 
 
 def run(
@@ -105,8 +143,8 @@ def _run_locked(
     from sentinel_research.reporting import report
 
     record = _open_record(recipe, folder)
-    prepared = _prepare(recipe, record, folder, progress)
     _add_cells(record, all_cells, folder)
+    prepared = _prepare(recipe, all_cells, record, folder, progress)
     progress.start(f"{recipe.name}: models", len(all_cells))
     for cell_id, spec in all_cells:
         cell = record.cell(cell_id)
@@ -162,9 +200,14 @@ def _reads_synthetic_data(recipe: Recipe) -> bool:
     return "synthetic" in corpora or "sentinel_synthetic" in recipe.evaluate.tasks
 
 
-def _prepare(recipe: Recipe, record: RunRecord, folder: Path, progress: Progress) -> Prepared:
-    from sentinel_research.data.calibration import calibration_sequences
-    from sentinel_research.models import load
+def _prepare(
+    recipe: Recipe,
+    all_cells: list[tuple[str, PruneSpec | None]],
+    record: RunRecord,
+    folder: Path,
+    progress: Progress,
+) -> Prepared:
+    from sentinel_research.pruning import load
 
     source = recipe.model
     if recipe.train is not None:
@@ -181,11 +224,11 @@ def _prepare(recipe: Recipe, record: RunRecord, folder: Path, progress: Progress
             }
         )
     model, tokenizer, record.load = load(source)
-    sequences = None
-    if recipe.prune is not None and recipe.prune.calibration is not None:
-        sequences = calibration_sequences(recipe.prune.calibration, tokenizer)
+    open_cells = {cell.id for cell in record.cells if cell.status != "done"}
+    specs = [spec for cell_id, spec in all_cells if spec and cell_id in open_cells]
+    pruner = Pruner(model, tokenizer, recipe, specs)
     record.write(folder)
-    return Prepared(model, tokenizer, sequences, {})
+    return Prepared(model, tokenizer, pruner)
 
 
 def _train(recipe: Recipe, record: RunRecord, folder: Path, progress: Progress) -> None:

@@ -30,6 +30,12 @@ class Plugin:
     """True if the function needs calibration text."""
     seeded: bool = False
     """True if the result depends on the seed itself, so that it is worth repeating over seeds."""
+    units: tuple[str, ...] = ()
+    """For scorers: the kinds of unit that it can score."""
+    needs: tuple[str, ...] = ()
+    """For scorers: the calibration statistics that it reads (`pruning.meters`)."""
+    solver: bool = False
+    """True for a scorer that chooses and updates weights itself, matrix by matrix."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.function(*args, **kwargs)
@@ -37,15 +43,39 @@ class Plugin:
 
 _BUILT_IN = {
     "scorers": {
-        "random": "sentinel_research.pruning.scorers.random:random",
-        "magnitude": "sentinel_research.pruning.scorers.magnitude:magnitude",
-        "entropy": "sentinel_research.pruning.scorers.entropy:entropy",
-        "taylor": "sentinel_research.pruning.scorers.taylor:taylor",
-        "leave_one_out": "sentinel_research.pruning.scorers.leave_one_out:leave_one_out",
+        name: f"sentinel_research.pruning.scorers.{module}:{name}"
+        for module, names in {
+            "random": ("random",),
+            "magnitude": (
+                "magnitude_l1",
+                "magnitude_l2",
+            ),
+            "attention": (
+                "entropy_low",
+                "entropy_high",
+                "redundancy",
+            ),
+            "gradients": (
+                "gate_gradient",
+                "taylor",
+                "taylor_signed",
+                "fisher",
+                "taylor_weights",
+            ),
+            "activations": (
+                "activation_norm",
+                "wanda",
+                "flap",
+            ),
+            "blocks": ("layer_influence",),
+            "leave_one_out": ("leave_one_out",),
+            "sparsegpt": ("sparsegpt",),
+        }.items()
+        for name in names
     },
     "architectures": {
-        "gpt2": "sentinel_research.models.architectures:gpt2",
-        "llama": "sentinel_research.models.architectures:llama",
+        name: f"sentinel_research.models.architectures:{name}"
+        for name in ("gpt2", "opt", "bloom", "gpt_neox", "llama", "mistral", "qwen2")
     },
     "recoveries": {},
 }
@@ -104,22 +134,32 @@ def _register(group: str, **fields: Any) -> Callable[[Callable[..., Any]], Plugi
 
 
 def scorer(
-    name: str, *, summary: str, reference: str, calibrated: bool = False, seeded: bool = False
+    name: str,
+    *,
+    summary: str,
+    reference: str,
+    units: tuple[str, ...] = ("head",),
+    needs: tuple[str, ...] = (),
+    seeded: bool = False,
+    solver: bool = False,
 ) -> Callable[[Callable[..., Any]], Plugin]:
-    """Register a head scorer: a function `(ScoringInputs) -> list of per-layer importance tensors`.
+    """Register a scorer: a function `(ScoringInputs) -> list of per-layer importance tensors`.
 
     Example:
         >>> @scorer("mine", summary="the first heads matter most", reference="none")
         ... def mine(inputs):
-        ...     return [-torch.arange(float(n)) for n in inputs.num_heads]
+        ...     return [-torch.arange(float(n)) for n in inputs.num_units]
     """
     return _register(
         "scorers",
         name=name,
         summary=summary,
         reference=reference,
-        calibrated=calibrated,
+        units=units,
+        needs=needs,
+        calibrated=bool(needs) or solver,
         seeded=seeded,
+        solver=solver,
     )
 
 

@@ -18,7 +18,14 @@ def listing(kind: str) -> list[str]:
 
 def _plugins(group: str) -> list[tuple[str, str]]:
     found = (registry.get(group, name) for name in registry.names(group))
-    return [(plugin.name, f"{plugin.summary} [{plugin.reference}]") for plugin in found]
+    return [(plugin.name, _described(plugin)) for plugin in found]
+
+
+def _described(plugin: registry.Plugin) -> str:
+    """One line: what it does, for which units, with or without text, and where it comes from."""
+    units = f" ({', '.join(plugin.units)})" if plugin.units else ""
+    text = ", reads text" if plugin.calibrated else ""
+    return f"{plugin.summary}{text}{units} [{plugin.reference}]"
 
 
 def _recipes() -> list[tuple[str, str]]:

@@ -18,7 +18,7 @@ def run_recipe(
         0 if every cell ran and every check held, 1 otherwise.
     """
     resolved = load_recipe(name, overrides)
-    _prepare_process()
+    prepare_process()
     if dry_run:
         from sentinel_research.dry_run import dry_run as describe
 
@@ -39,7 +39,7 @@ def run_recipe(
     return 0 if record.status == "done" else 1
 
 
-def _prepare_process() -> None:
+def prepare_process() -> None:
     """Settings that libraries read when they are first imported."""
     # one live display at a time: their bars are off, and the record keeps the facts
     for name in (

@@ -1,11 +1,13 @@
-"""The project's own lm-eval tasks: where their YAML files are, and what they are."""
+"""lm-eval's tasks by name, and the project's own: where their YAML files are, what they are."""
 
+from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from sentinel_research.errors import DataError
+from sentinel_research.errors import DataError, UsageError, did_you_mean
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -48,6 +50,44 @@ def list_tasks() -> list[tuple[str, str]]:
         DataError: if a task file is not valid YAML, or has no name or description.
     """
     return sorted(_described(path) for path in task_folder().rglob("*.yaml"))
+
+
+def find_tasks(names: Sequence[str]) -> Any:
+    """A TaskManager that knows `names`; lm-eval's own tasks are indexed only if one is asked for.
+
+    Args:
+        names: Task, group or tag names.
+
+    Returns:
+        An `lm_eval.tasks.TaskManager`.
+
+    Raises:
+        UsageError: for a name that neither the project nor lm-eval knows.
+    """
+    folder = str(task_folder())
+    manager = _task_manager(folder, include_defaults=False)
+    if all(name in manager.task_index for name in names):
+        return manager
+    manager = _task_manager(folder, include_defaults=True)
+    for name in names:
+        if name not in manager.task_index:
+            ours = [task for task, _ in list_tasks()]
+            near = did_you_mean(name, manager.task_index).split(" Known:")[0]
+            question = f"{near} " if near.startswith("Did") else ""
+            raise UsageError(
+                f"unknown task '{name}'",
+                f"{question}The project's own tasks: {', '.join(ours)}. "
+                "lm-eval's: lm_eval ls tasks",
+            )
+    return manager
+
+
+@lru_cache(maxsize=8)
+def _task_manager(folder: str, *, include_defaults: bool) -> Any:
+    """Indexed once per process: lm-eval's 14,000 task files take ten seconds."""
+    from lm_eval.tasks import TaskManager
+
+    return TaskManager(include_path=folder, include_defaults=include_defaults)
 
 
 def _described(path: Path) -> tuple[str, str]:

@@ -18,23 +18,10 @@ from lm_eval.models.huggingface import HFLM
 from transformers import PreTrainedModel
 
 from sentinel_research.errors import DataError, UsageError, did_you_mean
+from sentinel_research.evaluation.arguments import PRUNING_ARGUMENTS, prune_spec_from_args
 from sentinel_research.evaluation.perplexity import RollingLogLikelihood
-from sentinel_research.specs import CalibrationSpec, ModelSpec, PruneSpec
+from sentinel_research.specs import ModelSpec
 
-_PRUNE_KEYS = {
-    "prune_fraction": "fraction",
-    "prune_scope": "scope",
-    "prune_granularity": "granularity",
-    "prune_form": "form",
-    "prune_min_heads": "min_heads_per_layer",
-    "prune_seed": "seed",
-}
-_CALIBRATION_KEYS = {
-    "calibration": "corpus",
-    "calibration_sequences": "num_sequences",
-    "calibration_length": "sequence_length",
-    "calibration_seed": "seed",
-}
 # options of HFLM that change how weights are loaded: then HFLM loads them
 _HFLM_LOADING = (
     "parallelize",
@@ -57,52 +44,14 @@ _HFLM_PLACING = (
 )
 
 
-def prune_spec_from_args(arguments: dict[str, Any]) -> PruneSpec | None:
-    """Take the pruning arguments out of `--model_args`.
-
-    Args:
-        arguments: All model arguments; the pruning ones are removed from it.
-
-    Returns:
-        The spec, or None if nothing is to be pruned.
-
-    Raises:
-        UsageError: for a value that is not accepted, or pruning options without `prune`.
-    """
-    from sentinel_research.recipe import parse
-
-    scorer = arguments.pop("prune", None)
-    fields = {field: arguments.pop(key) for key, field in _PRUNE_KEYS.items() if key in arguments}
-    calibration = {
-        field: arguments.pop(key) for key, field in _CALIBRATION_KEYS.items() if key in arguments
-    }
-    if scorer is None:
-        if fields or calibration:
-            raise UsageError(
-                f"model_args give {', '.join([*fields, *calibration])} but no scorer",
-                "add prune=SCORER, for example prune=magnitude,prune_fraction=0.25",
-            )
-        return None
-    if "fraction" not in fields:
-        raise UsageError(
-            f"prune={scorer} needs a fraction", "add prune_fraction=0.25 (any number in [0, 1])"
-        )
-    if calibration:
-        fields["calibration"] = parse(CalibrationSpec, calibration, "model_args")
-    return parse(PruneSpec, {"scorer": scorer, **fields}, "model_args")
-
-
 class SentinelLM(HFLM):
     """lm-eval's HFLM for dense, pruned and to-be-pruned causal language models.
 
     Args:
         pretrained: Folder, hub id, or a loaded model (then pass `tokenizer` too).
-        prune: Scorer; the model is pruned after loading. With `prune_fraction`, and optionally
-            `prune_scope`, `prune_granularity`, `prune_form`, `prune_min_heads`, `prune_seed` (see
-            PruneSpec) and for calibrated scorers `calibration` (a corpus),
-            `calibration_sequences`, `calibration_length`, `calibration_seed` (see
-            CalibrationSpec). `allow_lossy_tokenizer=True` scores texts that the tokenizer cannot
-            represent whole, `quiet=True` shows no progress bars.
+        prune: Scorer; the model is pruned after loading, as `prune_fraction` and the other
+            arguments of `evaluation.arguments` say. `allow_lossy_tokenizer=True` scores texts that
+            the tokenizer cannot represent whole, `quiet=True` shows no progress bars.
         **kwargs: Everything else goes to HFLM.
 
     Raises:
@@ -123,6 +72,8 @@ class SentinelLM(HFLM):
                 "prune options were given with a model that is already loaded",
                 "prune it first with sentinel_research.prune, or give its folder",
             )
+        # HFLM knows them only after the model was created
+        self._encoding = {name: kwargs.get(name) for name in ("add_bos_token", "prefix_token_id")}
         self._prune_report: dict[str, Any] | None = None
         self._allow_lossy_tokenizer = bool(kwargs.pop("allow_lossy_tokenizer", False))
         self._represented: dict[str, bool] = {}
@@ -144,19 +95,20 @@ class SentinelLM(HFLM):
             self._model = self._load(kwargs)
         if self._prune_spec is None:
             return
-        from sentinel_research.data.calibration import calibration_sequences
+        from sentinel_research.data.calibration import calibration_set
         from sentinel_research.pruning import prune
 
-        sequences = None
-        if self._prune_spec.calibration is not None:
-            sequences = calibration_sequences(self._prune_spec.calibration, self.tokenizer)
+        spec = self._prune_spec.calibration
+        calibration = None
+        if spec is not None:
+            calibration = calibration_set(spec, self.tokenizer, **self._encoding)
         self._model.eval()
-        self._model, report = prune(self._model, self._prune_spec, sequences=sequences)
+        self._model, report = prune(self._model, self._prune_spec, calibration=calibration)
         self._prune_report = report.model_dump(mode="json")
 
     def _load(self, options: dict[str, Any]) -> PreTrainedModel:
         """The project's own loader: no weight is left at random, nothing is unpickled."""
-        from sentinel_research.models import load
+        from sentinel_research.pruning import load
         from sentinel_research.recipe import parse
 
         ours = {
@@ -171,7 +123,7 @@ class SentinelLM(HFLM):
         if rest:
             raise UsageError(
                 f"unknown model_args: {', '.join(sorted(rest))}",
-                did_you_mean(min(rest), [*_PRUNE_KEYS, *_CALIBRATION_KEYS, *ours]),
+                did_you_mean(min(rest), [*PRUNING_ARGUMENTS, *ours]),
             )
         return load(parse(ModelSpec, ours, "model_args")).model
 

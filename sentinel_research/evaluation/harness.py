@@ -5,52 +5,18 @@ import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sentinel_research.data.provenance import has_provenance, provenance_of
-from sentinel_research.data.tasks import list_tasks, task_folder
-from sentinel_research.errors import SentinelError, UsageError, did_you_mean
+from sentinel_research.data.task_documents import evaluated_provenance
+from sentinel_research.data.tasks import find_tasks
+from sentinel_research.errors import SentinelError
 from sentinel_research.record import EvaluationReport, Measurement, write_atomically
 from sentinel_research.specs import EvalSpec
 
 # documents longer than this are stored by their hash: runs never hold copies of books
 _MAX_LOGGED_CHARACTERS = 2000
 _BOOTSTRAP_SAMPLES = 1000
-
-
-def find_tasks(names: Sequence[str]) -> Any:
-    """A TaskManager that knows `names`; lm-eval's own tasks are indexed only if one is asked for.
-
-    Args:
-        names: Task, group or tag names.
-
-    Returns:
-        An `lm_eval.tasks.TaskManager`.
-
-    Raises:
-        UsageError: for a name that neither the project nor lm-eval knows.
-    """
-    from lm_eval.tasks import TaskManager
-
-    folder = str(task_folder())
-    manager = TaskManager(include_path=folder, include_defaults=False)
-    if all(name in manager.task_index for name in names):
-        return manager
-    # indexing lm-eval's 14,000 task files takes seconds
-    manager = TaskManager(include_path=folder)
-    for name in names:
-        if name not in manager.task_index:
-            ours = [task for task, _ in list_tasks()]
-            near = did_you_mean(name, manager.task_index).split(" Known:")[0]
-            question = f"{near} " if near.startswith("Did") else ""
-            raise UsageError(
-                f"unknown task '{name}'",
-                f"{question}The project's own tasks: {', '.join(ours)}. "
-                "lm-eval's: lm_eval ls tasks",
-            )
-    return manager
 
 
 def evaluate(
@@ -100,7 +66,7 @@ def evaluate(
         num_documents={
             task: len({row["doc_id"] for row in rows}) for task, rows in samples.items()
         },
-        datasets=[_provenance(task) for task in tasks["tasks"].values()],
+        datasets=[evaluated_provenance(task) for task in tasks["tasks"].values()],
         max_length=lm.max_length,
         samples=_store_samples(samples, samples_folder),
         seconds=time.perf_counter() - start,
@@ -120,23 +86,6 @@ def _load_tasks(spec: EvalSpec) -> Any:
             task.set_config(key="num_fewshot", value=0)
         task.set_fewshot_seed(seed=spec.seed)
     return loaded
-
-
-def _provenance(task: Any) -> dict[str, Any]:
-    """Where a task's documents came from: known for our loader, the hub's names otherwise."""
-    split = task.config.test_split or task.config.validation_split
-    documents = task.dataset[split]
-    if has_provenance(documents):
-        return {"task": task.config.task, **asdict(provenance_of(documents))}
-    return {
-        "task": task.config.task,
-        "source": "lm-eval",
-        "repo_id": task.config.dataset_path,
-        "config": task.config.dataset_name,
-        "split": split,
-        "num_documents": len(documents),
-        "fingerprint": documents._fingerprint,
-    }
 
 
 def read_samples(path: Path) -> list[dict[str, Any]]:

@@ -4,23 +4,23 @@ Importing this package registers the pruned classes with transformers' auto clas
 """
 
 import sentinel_research.models.pruned as _pruned  # noqa: F401
-from sentinel_research.models.anatomy import ANATOMIES, Anatomy, anatomy_of
+from sentinel_research.models.anatomy import ANATOMIES, Anatomy, anatomy_of, context_length
 from sentinel_research.models.architectures import build
 from sentinel_research.models.checkpoint import check_checkpoint, save
-from sentinel_research.models.heads import Heads, heads_of
-from sentinel_research.models.load import Loaded, load, load_tokenizer, place
+from sentinel_research.models.layout import structure_of
+from sentinel_research.models.load import Loaded, load_stored, load_tokenizer, place
 
 __all__ = [
     "ANATOMIES",
     "Anatomy",
-    "Heads",
     "Loaded",
     "anatomy_of",
     "build",
     "check_checkpoint",
-    "heads_of",
-    "load",
+    "context_length",
+    "load_stored",
     "load_tokenizer",
     "place",
     "save",
+    "structure_of",
 ]

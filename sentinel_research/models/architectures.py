@@ -11,13 +11,23 @@ from typing import Any
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from transformers import (
+    BloomConfig,
+    BloomForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    OPTConfig,
+    OPTForCausalLM,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    Qwen2Config,
+    Qwen2ForCausalLM,
 )
 
 from sentinel_research.errors import UsageError, did_you_mean
@@ -66,9 +76,7 @@ def gpt2(config: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> PreTrain
     Raises:
         UsageError: if a key is unknown or the values do not fit together.
     """
-    aliases = GPT2Config.attribute_map
-    known = {aliases.get(key, key): value for key, value in config.items()}
-    return _untrained(GPT2Config, GPT2LMHeadModel, known, tokenizer)
+    return _untrained(GPT2Config, GPT2LMHeadModel, config, tokenizer)
 
 
 @architecture(
@@ -90,12 +98,109 @@ def llama(config: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> PreTrai
     return _untrained(LlamaConfig, LlamaForCausalLM, config, tokenizer)
 
 
+@architecture(
+    "opt",
+    summary="decoder with learned positions, pre- or post-norm, ReLU",
+    reference="Zhang et al. 2022, https://arxiv.org/abs/2205.01068",
+)
+def opt(config: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    """OPT, untrained.
+
+    Args:
+        config: Keyword arguments of transformers' OPTConfig, for example `hidden_size`,
+            `num_hidden_layers`, `num_attention_heads`, `ffn_dim`.
+        tokenizer: Gives vocabulary and special tokens.
+
+    Raises:
+        UsageError: if a key is unknown or the values do not fit together.
+    """
+    return _untrained(OPTConfig, OPTForCausalLM, config, tokenizer)
+
+
+@architecture(
+    "bloom",
+    summary="decoder with ALiBi positions and GELU",
+    reference="BigScience 2022, https://arxiv.org/abs/2211.05100",
+)
+def bloom(config: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    """BLOOM, untrained.
+
+    Args:
+        config: Keyword arguments of transformers' BloomConfig, for example `hidden_size`,
+            `n_layer`, `n_head`.
+        tokenizer: Gives vocabulary and special tokens.
+
+    Raises:
+        UsageError: if a key is unknown or the values do not fit together.
+    """
+    return _untrained(BloomConfig, BloomForCausalLM, config, tokenizer)
+
+
+@architecture(
+    "gpt_neox",
+    summary="decoder with rotary positions and parallel residual",
+    reference="Black et al. 2022, https://arxiv.org/abs/2204.06745",
+)
+def gpt_neox(config: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    """GPT-NeoX (Pythia), untrained.
+
+    Args:
+        config: Keyword arguments of transformers' GPTNeoXConfig, for example `hidden_size`,
+            `num_hidden_layers`, `num_attention_heads`, `intermediate_size`.
+        tokenizer: Gives vocabulary and special tokens.
+
+    Raises:
+        UsageError: if a key is unknown or the values do not fit together.
+    """
+    return _untrained(GPTNeoXConfig, GPTNeoXForCausalLM, config, tokenizer)
+
+
+@architecture(
+    "mistral",
+    summary="LLaMA with sliding-window attention",
+    reference="Jiang et al. 2023, https://arxiv.org/abs/2310.06825",
+)
+def mistral(config: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    """Mistral, untrained.
+
+    Args:
+        config: Keyword arguments of transformers' MistralConfig, for example `hidden_size`,
+            `num_hidden_layers`, `num_attention_heads`, `num_key_value_heads`, `sliding_window`.
+        tokenizer: Gives vocabulary and special tokens.
+
+    Raises:
+        UsageError: if a key is unknown or the values do not fit together.
+    """
+    return _untrained(MistralConfig, MistralForCausalLM, config, tokenizer)
+
+
+@architecture(
+    "qwen2",
+    summary="LLaMA with biases on query, key and value",
+    reference="Yang et al. 2024, https://arxiv.org/abs/2407.10671",
+)
+def qwen2(config: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    """Qwen2, untrained.
+
+    Args:
+        config: Keyword arguments of transformers' Qwen2Config, for example `hidden_size`,
+            `num_hidden_layers`, `num_attention_heads`, `num_key_value_heads`.
+        tokenizer: Gives vocabulary and special tokens.
+
+    Raises:
+        UsageError: if a key is unknown or the values do not fit together.
+    """
+    return _untrained(Qwen2Config, Qwen2ForCausalLM, config, tokenizer)
+
+
 def _untrained(
     config_class: type[PretrainedConfig],
     model_class: type[PreTrainedModel],
     config: dict[str, Any],
     tokenizer: PreTrainedTokenizerBase,
 ) -> PreTrainedModel:
+    aliases = config_class.attribute_map
+    config = {aliases.get(key, key): value for key, value in config.items()}
     known = [field.name for field in dataclasses.fields(config_class)]
     for key in config:
         if key in _FROM_TOKENIZER:

@@ -1,4 +1,4 @@
-"""Attention of pruned layers: unequal query heads per KV group, and layers without any head.
+"""Pruned layers: unequal query heads per KV group, kept slopes, layers without heads or neurons.
 
 Unequal groups. Grouped-query attention [1] in transformers repeats every key/value head equally
 often. After pruning single query heads that no longer holds, so keys and values are expanded to the
@@ -22,10 +22,11 @@ from typing import Any, cast
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface
+from transformers import AttentionInterface, AttentionMaskInterface, BloomConfig
 from transformers.cache_utils import Cache
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import eager_mask, sdpa_mask
+from transformers.models.bloom.modeling_bloom import BloomAttention
 from transformers.models.llama.modeling_llama import eager_attention_forward
 
 from sentinel_research.errors import UsageError
@@ -116,23 +117,24 @@ def attention_name(requested: str, *, is_ragged: bool) -> str:
     return RAGGED_PREFIX + base
 
 
-class _OutputBias(nn.Module):
+class OutputBias(nn.Module):
     """What is left of an output projection without inputs: its bias."""
 
     def __init__(self, hidden_size: int, has_bias: bool) -> None:
         super().__init__()
+        self.hidden_size = hidden_size
         self.bias = nn.Parameter(torch.zeros(hidden_size)) if has_bias else None
 
     def forward(
-        self, hidden_states: Float[Tensor, "batch time hidden"]
-    ) -> Float[Tensor, "batch time hidden"]:
+        self, hidden_states: Float[Tensor, "*batch inputs"]
+    ) -> Float[Tensor, "*batch hidden"]:
         """The bias at every position; zeros if there is none."""
-        out = torch.zeros_like(hidden_states)
+        out = hidden_states.new_zeros(*hidden_states.shape[:-1], self.hidden_size)
         return out if self.bias is None else out + self.bias
 
 
 class EmptyAttention(nn.Module):
-    """Attention of a layer whose heads are all gone.
+    """Attention of a layer whose heads, or whose whole attention block, are gone.
 
     Under `output_attentions=True` such a layer contributes no entry, so that later layers move up.
 
@@ -140,7 +142,7 @@ class EmptyAttention(nn.Module):
         layer_idx: Index of the layer, for the cache.
         hidden_size: Width of the residual stream.
         output: Name of the output projection, so that its bias keeps its name in a state dict.
-        has_bias: True if that projection has a bias.
+        has_bias: True if that projection has a bias that is still there.
         dropout: Probability of the dropout that follows the projection.
     """
 
@@ -150,17 +152,55 @@ class EmptyAttention(nn.Module):
         super().__init__()
         self.layer_idx = layer_idx
         self.output = output
-        self.add_module(output, _OutputBias(hidden_size, has_bias))
+        self.add_module(output, OutputBias(hidden_size, has_bias))
         self.dropout = nn.Dropout(dropout)
 
     def forward(
         self,
         hidden_states: Float[Tensor, "batch time hidden"],
+        residual: Float[Tensor, "batch time hidden"] | None = None,
         past_key_values: Cache | None = None,
+        layer_past: Cache | None = None,
         **_: Any,
     ) -> tuple[Float[Tensor, "batch time hidden"], None]:
-        """The output projection's bias at every position, after counting positions in the cache."""
-        if past_key_values is not None:
+        """The output projection's bias at every position, after counting positions in the cache.
+
+        Families differ in the name of the cache, and BLOOM adds the residual stream in here.
+        """
+        cache = past_key_values if past_key_values is not None else layer_past
+        if cache is not None:
             placeholder = hidden_states.new_zeros(*hidden_states.shape[:2], 1).unsqueeze(1)
-            past_key_values.update(placeholder, placeholder, self.layer_idx)  # [B, 1, T, 1]
-        return self.dropout(self.get_submodule(self.output)(hidden_states)), None
+            cache.update(placeholder, placeholder, self.layer_idx)  # [B, 1, T, 1]
+        out = self.dropout(self.get_submodule(self.output)(hidden_states))
+        return (out if residual is None else residual + out), None
+
+
+class NoNeurons(nn.Module):
+    """Input projection of a feed-forward block without neurons."""
+
+    def forward(
+        self, hidden_states: Float[Tensor, "*batch hidden"]
+    ) -> Float[Tensor, "*batch neurons"]:
+        """No neuron at every position."""
+        return hidden_states[..., :0]
+
+
+class KeptSlopesAttention(BloomAttention):
+    """BLOOM attention with fewer heads: each keeps the ALiBi slope of its original index.
+
+    The model computes one bias for all heads of the dense model; this layer picks its own.
+    """
+
+    def __init__(self, config: BloomConfig, layer_idx: int, kept_heads: tuple[int, ...]) -> None:
+        super().__init__(config, layer_idx)
+        self.num_dense_heads = config.n_head
+        self.kept_heads = kept_heads
+
+    def forward(
+        self, hidden_states: Tensor, residual: Tensor, alibi: Tensor, *args: Any, **kwargs: Any
+    ) -> Any:
+        """BLOOM's own forward pass with the kept heads' slopes."""
+        slopes = alibi.unflatten(0, (-1, self.num_dense_heads))  # [B, H, 1, T]
+        if self.kept_heads != tuple(range(self.num_dense_heads)):
+            slopes = torch.stack([slopes[:, head] for head in self.kept_heads], dim=1)
+        return super().forward(hidden_states, residual, slopes.flatten(0, 1), *args, **kwargs)

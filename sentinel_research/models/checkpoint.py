@@ -106,7 +106,7 @@ def check_checkpoint(name: str | Path, revision: str = "main") -> list[Path]:
             only pickled weights, or if a weight file is cut off or damaged.
     """
     folder = find_folder(str(name), revision)
-    _read_json(folder / "config.json")
+    read_json(folder / "config.json")
     files = _weight_files(folder)
     for file in files:
         check_safetensors(file)
@@ -127,7 +127,7 @@ def _weight_files(folder: Path) -> list[Path]:
                 ".save_pretrained(new_folder)",
             )
         raise CheckpointError(f"{folder} holds no {_WEIGHTS}", "Is the copy complete?")
-    index = _read_json(folder / _INDEX)
+    index = read_json(folder / _INDEX)
     weight_map = index.get("weight_map")
     if not isinstance(weight_map, dict):
         raise CheckpointError(f"{folder / _INDEX} has no `weight_map`", "Copy the file again.")
@@ -141,7 +141,12 @@ def _weight_files(folder: Path) -> list[Path]:
     return files
 
 
-def _read_json(path: Path) -> dict[str, object]:
+def read_json(path: Path) -> dict[str, object]:
+    """Read a JSON object of a checkpoint folder.
+
+    Raises:
+        CheckpointError: if the file is missing or holds anything else.
+    """
     if not path.is_file():
         raise CheckpointError(f"{path.parent} holds no {path.name}", "Is it a model folder?")
     try:
@@ -178,12 +183,13 @@ def refuse_hooks(model: PreTrainedModel, verb: str) -> None:
     family = model.config.model_type.removeprefix(PRUNED_PREFIX)
     if family not in ANATOMIES:
         return
-    for layer, projection in enumerate(ANATOMIES[family].output_projections(model)):
-        if projection._forward_pre_hooks:
-            raise UsageError(
-                f"a masked model cannot be {verb}: the mask of layer {layer} would be lost",
-                "Apply the plan with form='remove' instead, or remove the gates first.",
-            )
+    for block in ("attention", "ffn"):
+        for layer, output in enumerate(ANATOMIES[family].outputs(model, block)):
+            if output._forward_pre_hooks or output._forward_hooks:
+                raise UsageError(
+                    f"a masked model cannot be {verb}: the mask of layer {layer} would be lost",
+                    "Apply the plan with form='remove' instead, or remove the gates first.",
+                )
 
 
 def save(

@@ -11,12 +11,18 @@ from transformers import (
     AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
 )
 
 from sentinel_research.errors import CheckpointError, UsageError
 from sentinel_research.models.anatomy import PRUNED_PREFIX
-from sentinel_research.models.checkpoint import check_checkpoint, find_folder, hash_weights
-from sentinel_research.models.heads import heads_of
+from sentinel_research.models.checkpoint import (
+    check_checkpoint,
+    find_folder,
+    hash_weights,
+    read_json,
+)
+from sentinel_research.models.layout import structure_of
 from sentinel_research.specs import ModelSpec
 
 _NUM_KEYS_SHOWN = 4
@@ -29,10 +35,11 @@ _TOKENIZER_FILES = (
     "merges.txt",
     "tokenizer_config.json",
 )
+_PLAIN_TOKENIZERS = ("TokenizersBackend", "PreTrainedTokenizerFast")
 
 
 class Loaded(NamedTuple):
-    """What `load` returns."""
+    """What `load_stored` returns."""
 
     model: PreTrainedModel
     """The model in evaluation mode, on its device."""
@@ -42,8 +49,8 @@ class Loaded(NamedTuple):
     """For the run record, JSON types only."""
 
 
-def load(spec: ModelSpec) -> Loaded:
-    """Load a checkpoint and its tokenizer.
+def load_stored(spec: ModelSpec) -> Loaded:
+    """Load a checkpoint and its tokenizer, as they are stored.
 
     Args:
         spec: With `pretrained`; type, device and attention implementation are honoured.
@@ -79,7 +86,9 @@ def load(spec: ModelSpec) -> Loaded:
         "weights_sha256": hash_weights(files),
     }
     if model.config.model_type.startswith(PRUNED_PREFIX):
-        report["kept_heads"] = [list(heads) for heads in heads_of(model.config).kept]
+        layers = structure_of(model.config).layers
+        report["kept_heads"] = [list(layer.heads) for layer in layers]
+        report["num_neurons"] = [len(layer.neurons) for layer in layers]
         report["pruning"] = model.config.pruning
     return Loaded(model, tokenizer, report)
 
@@ -105,12 +114,23 @@ def load_tokenizer(spec: ModelSpec) -> PreTrainedTokenizerBase:
     # without these files transformers makes an empty tokenizer up for some families
     if not any((folder / file).is_file() for file in _TOKENIZER_FILES):
         raise CheckpointError(f"{folder} holds no tokenizer", hint)
+    # for some families (Qwen2) AutoTokenizer takes the family's class, with tokens of its own, even
+    # where the folder says that its tokenizer is a plain `tokenizer.json`
+    loader: Any = PreTrainedTokenizerFast if _is_plain(folder) else AutoTokenizer
     try:
-        return AutoTokenizer.from_pretrained(folder, trust_remote_code=spec.trust_remote_code)
+        return loader.from_pretrained(folder, trust_remote_code=spec.trust_remote_code)
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(
             f"cannot load a tokenizer from {folder}: {_first_line(error)}", hint
         ) from error
+
+
+def _is_plain(folder: Path) -> bool:
+    """True if the folder's tokenizer is nothing but its `tokenizer.json`."""
+    path = folder / "tokenizer_config.json"
+    if not path.is_file() or not (folder / "tokenizer.json").is_file():
+        return False
+    return read_json(path).get("tokenizer_class") in _PLAIN_TOKENIZERS
 
 
 def _check_vocabulary(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
@@ -154,7 +174,7 @@ def _load_model(folder: Path, spec: ModelSpec) -> PreTrainedModel:
             folder,
             use_safetensors=True,
             dtype=spec.dtype,
-            attn_implementation=spec.attn_implementation,
+            attn_implementation=_attention(spec),
             trust_remote_code=spec.trust_remote_code,
             # mismatches are reported below, together with the other kinds of disagreement
             ignore_mismatched_sizes=True,
@@ -168,6 +188,11 @@ def _load_model(folder: Path, spec: ModelSpec) -> PreTrainedModel:
     model, info = loaded
     _refuse_mismatch(folder, info)
     return cast("PreTrainedModel", model)
+
+
+def _attention(spec: ModelSpec) -> str | None:
+    """What to ask transformers for; None leaves it the family's best."""
+    return None if spec.attn_implementation == "auto" else spec.attn_implementation
 
 
 def _refuse_mismatch(folder: Path, info: dict[str, Any]) -> None:

@@ -34,8 +34,12 @@ def frozen(model: PreTrainedModel) -> Iterator[None]:
 def eager_attention(model: PreTrainedModel) -> Iterator[None]:
     """Plain matrix products, not a fused kernel: probabilities are visible, FLOPs countable."""
     name = model.config._attn_implementation
-    model.set_attn_implementation("eager")
+    # families without a choice are eager already
+    switches = not name.endswith("eager")
+    if switches:
+        model.set_attn_implementation("eager")
     try:
         yield
     finally:
-        model.set_attn_implementation(name)
+        if switches:
+            model.set_attn_implementation(name)

@@ -1,9 +1,9 @@
-"""Models with removed heads as ordinary transformers classes: save, reload, generate, lm-eval.
+"""Models with removed parts as ordinary transformers classes: save, reload, generate, lm-eval.
 
 The configuration stays that of the dense model (`num_attention_heads` and friends keep their
-meaning) and adds the original indices of the kept heads, for every layer, under transformers'
-`per_layer_config`. The constructor builds the dense model and then swaps every attention
-projection for a smaller one; only shapes change, so it works on the meta device, and
+meaning) and adds the original indices of the kept heads and neurons, and the blocks that are gone,
+for every layer, under transformers' `per_layer_config`. The constructor builds the dense model and
+then swaps projections for smaller ones; only shapes change, so it works on the meta device, and
 `from_pretrained` then loads the weights strictly.
 
 Importing this module registers the classes with the auto classes, so a folder loads without any
@@ -17,22 +17,14 @@ import os
 from pathlib import Path
 from typing import Any
 
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    GPT2Config,
-    GPT2LMHeadModel,
-    LlamaConfig,
-    LlamaForCausalLM,
-    PretrainedConfig,
-    PreTrainedModel,
-)
+import transformers
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
-from sentinel_research.errors import CheckpointError
 from sentinel_research.models.anatomy import anatomy_of
 from sentinel_research.models.attention import attention_name, register_ragged_attention
-from sentinel_research.models.heads import heads_of
+from sentinel_research.models.layout import per_layer_config, structure_of
 from sentinel_research.models.shrink import shrink
+from sentinel_research.structure import Structure
 
 _REMOTE_FILE = "sentinel_remote.py"
 _NOT_CARRIED = (
@@ -44,141 +36,116 @@ _NOT_CARRIED = (
 )
 
 
-def _auto_map(config: str, model: str) -> dict[str, str]:
+def _pruned_config_class(dense: Any, name: str, model_name: str) -> Any:
+    """A configuration class of a pruned family: the dense one plus what is kept per layer."""
     module = _REMOTE_FILE.removesuffix(".py")
-    return {"AutoConfig": f"{module}.{config}", "AutoModelForCausalLM": f"{module}.{model}"}
+
+    class PrunedConfig(dense):
+        """The dense configuration with the original indices of the kept parts per layer.
+
+        Args:
+            per_layer_config: `{"0": {"kept_heads": [0, 3], "kept_neurons": [1], "skip": []}, ...}`
+                for every layer; without `kept_neurons` all are there.
+            pruning: Where the choice came from: the pruning plan without its units.
+            output_biases: True if output projections carry biases that the family lacks.
+        """
+
+        model_type = f"pruned_{dense.model_type}"
+        pruning: dict[str, Any] | None = None
+        output_biases: bool = False
+
+        def __post_init__(self, **kwargs: Any) -> None:
+            super().__post_init__(**kwargs)
+            self.auto_map = {
+                "AutoConfig": f"{module}.{name}",
+                "AutoModelForCausalLM": f"{module}.{model_name}",
+            }
+            # transformers builds every configuration class once without arguments
+            if self.is_heterogeneous:
+                structure_of(self)
+
+        @classmethod
+        def register_for_auto_class(cls, auto_class: str = "AutoConfig") -> None:
+            """Do nothing: `auto_map` is fixed, transformers must not copy this module."""
+
+    return _named(PrunedConfig, name)
 
 
-def _write_remote_file(folder: str | os.PathLike[str]) -> None:
-    names = ", ".join(cls.__name__ for pair in PRUNED_CLASSES.values() for cls in pair)
-    path = Path(folder) / _REMOTE_FILE
-    path.write_text(f"from sentinel_research.models.pruned import {names}  # noqa: F401\n")
+def _pruned_model_class(dense: Any, config: Any, name: str) -> Any:
+    """A model class of a pruned family: the dense one, shrunk after it was built."""
+
+    class PrunedForCausalLM(dense):
+        """The dense model with some heads, neurons or blocks physically absent."""
+
+        config_class = config
+
+        def __init__(self, config: Any) -> None:
+            super().__init__(config)
+            shrink(self)
+
+        def get_correct_attn_implementation(
+            self, requested_attention: str | None, is_init_check: bool = False
+        ) -> str:
+            """Dispatch unequal KV groups to the registered functions of `models.attention`."""
+            found = super().get_correct_attn_implementation(requested_attention, is_init_check)
+            return attention_name(found, is_ragged=_is_ragged(self.config))
+
+        def save_pretrained(
+            self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any
+        ) -> None:
+            """Save as transformers does, with the one-line module that `auto_map` points to."""
+            super().save_pretrained(save_directory, *args, **kwargs)
+            names = ", ".join(cls.__name__ for pair in PRUNED_CLASSES.values() for cls in pair)
+            path = Path(save_directory) / _REMOTE_FILE
+            path.write_text(f"from sentinel_research.models.pruned import {names}  # noqa: F401\n")
+
+        @classmethod
+        def register_for_auto_class(cls, auto_class: str = "AutoModel") -> None:
+            """Do nothing, see the configuration class."""
+
+    return _named(PrunedForCausalLM, name)
 
 
-def _check_kept(config: PretrainedConfig) -> None:
-    """Refuse head indices that no model of this shape can have."""
-    # transformers builds every configuration class once without arguments, as its defaults
-    if not config.is_heterogeneous:
-        return
-    for layer, heads in enumerate(heads_of(config).kept):
-        valid = range(config.num_attention_heads)
-        if list(heads) != sorted(set(heads)) or not set(heads) <= set(valid):
-            raise CheckpointError(
-                f"configuration keeps heads {list(heads)} in layer {layer}",
-                f"Head indices must be ascending, unique and below {config.num_attention_heads}.",
-            )
+def _named(cls: Any, name: str) -> Any:
+    cls.__name__ = cls.__qualname__ = name
+    return cls
 
 
 def _is_ragged(config: PretrainedConfig) -> bool:
-    heads = heads_of(config)
-    return any(heads.is_ragged(layer) for layer in range(heads.num_layers))
+    if not config.is_heterogeneous:
+        return False
+    structure = structure_of(config)
+    return any(structure.is_ragged(layer) for layer in range(structure.num_layers))
 
 
-class PrunedGPT2Config(GPT2Config):
-    """GPT-2 with the original indices of the kept heads per layer.
-
-    Args:
-        per_layer_config: `{"0": {"kept_heads": [0, 3]}, ...}` for every layer.
-        pruning: Where the heads came from: the pruning plan without the heads.
-    """
-
-    model_type = "pruned_gpt2"
-    pruning: dict[str, Any] | None = None
-
-    def __post_init__(self, **kwargs: Any) -> None:
-        super().__post_init__(**kwargs)
-        self.auto_map = _auto_map("PrunedGPT2Config", "PrunedGPT2LMHeadModel")
-        _check_kept(self)
-
-    @classmethod
-    def register_for_auto_class(cls, auto_class: str = "AutoConfig") -> None:
-        """Do nothing: `auto_map` is fixed, transformers must not copy this module on saving."""
-
-
-class PrunedLlamaConfig(LlamaConfig):
-    """LLaMA with the original indices of the kept query heads per layer.
-
-    Args:
-        per_layer_config: `{"0": {"kept_heads": [0, 3]}, ...}` for every layer.
-        pruning: Where the heads came from: the pruning plan without the heads.
-    """
-
-    model_type = "pruned_llama"
-    pruning: dict[str, Any] | None = None
-
-    def __post_init__(self, **kwargs: Any) -> None:
-        super().__post_init__(**kwargs)
-        self.auto_map = _auto_map("PrunedLlamaConfig", "PrunedLlamaForCausalLM")
-        _check_kept(self)
-
-    @classmethod
-    def register_for_auto_class(cls, auto_class: str = "AutoConfig") -> None:
-        """Do nothing: `auto_map` is fixed, transformers must not copy this module on saving."""
-
-
-class PrunedGPT2LMHeadModel(GPT2LMHeadModel):
-    """GPT-2 with some heads physically absent."""
-
-    config_class = PrunedGPT2Config
-
-    def __init__(self, config: PrunedGPT2Config) -> None:
-        super().__init__(config)
-        shrink(self)
-
-    def save_pretrained(
-        self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any
-    ) -> None:
-        """Save as transformers does, with the one-line module that `auto_map` points to."""
-        super().save_pretrained(save_directory, *args, **kwargs)
-        _write_remote_file(save_directory)
-
-    @classmethod
-    def register_for_auto_class(cls, auto_class: str = "AutoModel") -> None:
-        """Do nothing, see the configuration class."""
-
-
-class PrunedLlamaForCausalLM(LlamaForCausalLM):
-    """LLaMA with some query heads, and the KV groups that lost all of them, physically absent."""
-
-    config_class = PrunedLlamaConfig
-
-    def __init__(self, config: PrunedLlamaConfig) -> None:
-        super().__init__(config)
-        shrink(self)
-
-    def get_correct_attn_implementation(
-        self, requested_attention: str | None, is_init_check: bool = False
-    ) -> str:
-        """Dispatch unequal KV groups to the registered functions of `models.attention`."""
-        applicable = super().get_correct_attn_implementation(requested_attention, is_init_check)
-        return attention_name(applicable, is_ragged=_is_ragged(self.config))
-
-    def save_pretrained(
-        self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any
-    ) -> None:
-        """Save as transformers does, with the one-line module that `auto_map` points to."""
-        super().save_pretrained(save_directory, *args, **kwargs)
-        _write_remote_file(save_directory)
-
-    @classmethod
-    def register_for_auto_class(cls, auto_class: str = "AutoModel") -> None:
-        """Do nothing, see the configuration class."""
+def _pair(dense_config: str, dense_model: str) -> tuple[Any, Any]:
+    """Pruned classes under their names in this module, where `auto_map` looks for them."""
+    names = f"Pruned{dense_config}", f"Pruned{dense_model}"
+    config = _pruned_config_class(getattr(transformers, dense_config), *names)
+    model = _pruned_model_class(getattr(transformers, dense_model), config, names[1])
+    globals().update(zip(names, (config, model), strict=True))
+    return config, model
 
 
 PRUNED_CLASSES: dict[str, tuple[type[PretrainedConfig], type[PreTrainedModel]]] = {
-    "gpt2": (PrunedGPT2Config, PrunedGPT2LMHeadModel),
-    "llama": (PrunedLlamaConfig, PrunedLlamaForCausalLM),
+    "gpt2": _pair("GPT2Config", "GPT2LMHeadModel"),
+    "opt": _pair("OPTConfig", "OPTForCausalLM"),
+    "bloom": _pair("BloomConfig", "BloomForCausalLM"),
+    "gpt_neox": _pair("GPTNeoXConfig", "GPTNeoXForCausalLM"),
+    "llama": _pair("LlamaConfig", "LlamaForCausalLM"),
+    "mistral": _pair("MistralConfig", "MistralForCausalLM"),
+    "qwen2": _pair("Qwen2Config", "Qwen2ForCausalLM"),
 }
 
 
 def pruned_config(
-    config: PretrainedConfig, kept: tuple[tuple[int, ...], ...], pruning: dict[str, Any]
+    config: PretrainedConfig, structure: Structure, pruning: dict[str, Any]
 ) -> PretrainedConfig:
-    """The configuration of a model with only `kept` heads left.
+    """The configuration of a model with only the parts of `structure` left.
 
     Args:
         config: Of the dense or already pruned model.
-        kept: Original indices of the heads that stay, per layer.
+        structure: What stays.
         pruning: Provenance, JSON types only.
 
     Returns:
@@ -186,10 +153,13 @@ def pruned_config(
     """
     cls, _ = PRUNED_CLASSES[anatomy_of(config).family]
     fields = {key: value for key, value in config.to_dict().items() if key not in _NOT_CARRIED}
-    fields["per_layer_config"] = {
-        str(layer): {"kept_heads": list(heads)} for layer, heads in enumerate(kept)
-    }
+    before = structure_of(config)
+    fields["per_layer_config"] = per_layer_config(structure)
     fields["pruning"] = pruning
+    fields["output_biases"] = bool(fields.get("output_biases")) or (
+        structure.attention_output_bias != before.attention_output_bias
+        or structure.ffn_output_bias != before.ffn_output_bias
+    )
     new = cls.from_dict(fields)
     new.name_or_path = config.name_or_path
     new._attn_implementation = config._attn_implementation

@@ -9,12 +9,22 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
+    BloomConfig,
+    BloomForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    OPTConfig,
+    OPTForCausalLM,
     PreTrainedModel,
     PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
 )
 
 from sentinel_research.errors import UsageError, did_you_mean
@@ -23,30 +33,71 @@ NUM_BYTES = 256
 _SPECIAL = ("<bos>", "<eos>", "<pad>")
 VOCAB_SIZE = NUM_BYTES + len(_SPECIAL)
 
-# odd sizes on purpose, and for LLaMA a hidden size that is not heads * head width
-_DEFAULTS: dict[str, dict[str, Any]] = {
-    "gpt2": {"n_layer": 3, "n_head": 5, "n_embd": 30, "n_inner": 37, "n_positions": 64},
-    "llama": {
-        "num_hidden_layers": 3,
-        "num_attention_heads": 8,
-        "num_key_value_heads": 4,
-        "head_dim": 6,
-        "hidden_size": 40,
-        "intermediate_size": 37,
-        "max_position_embeddings": 64,
-    },
+_GROUPED = {
+    "num_hidden_layers": 3,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "hidden_size": 40,
+    "intermediate_size": 37,
+    "max_position_embeddings": 64,
 }
+# odd sizes on purpose, and where the family allows it a hidden size that is not heads * head width
+_DEFAULTS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
+    "gpt2": (
+        GPT2Config,
+        GPT2LMHeadModel,
+        {"n_layer": 3, "n_head": 5, "n_embd": 30, "n_inner": 37, "n_positions": 64},
+    ),
+    "opt": (
+        OPTConfig,
+        OPTForCausalLM,
+        {
+            "num_hidden_layers": 3,
+            "num_attention_heads": 5,
+            "hidden_size": 30,
+            "ffn_dim": 37,
+            "word_embed_proj_dim": 23,
+            "max_position_embeddings": 64,
+        },
+    ),
+    "bloom": (BloomConfig, BloomForCausalLM, {"n_layer": 3, "n_head": 5, "hidden_size": 30}),
+    "gpt_neox": (
+        GPTNeoXConfig,
+        GPTNeoXForCausalLM,
+        {
+            "num_hidden_layers": 3,
+            "num_attention_heads": 5,
+            "hidden_size": 40,
+            "intermediate_size": 37,
+            "max_position_embeddings": 64,
+        },
+    ),
+    "llama": (LlamaConfig, LlamaForCausalLM, {**_GROUPED, "head_dim": 6}),
+    "mistral": (
+        MistralConfig,
+        MistralForCausalLM,
+        {**_GROUPED, "head_dim": 6, "sliding_window": 5},
+    ),
+    "qwen2": (
+        Qwen2Config,
+        Qwen2ForCausalLM,
+        {**_GROUPED, "hidden_size": 48, "use_sliding_window": True, "sliding_window": 5,
+         "max_window_layers": 2},
+    ),
+}  # fmt: skip
+
+FAMILIES = tuple(_DEFAULTS)
 
 
 def tiny_model(
-    family: str, *, seed: int = 0, attn_implementation: str = "sdpa", **config: Any
+    family: str, *, seed: int = 0, attn_implementation: str = "auto", **config: Any
 ) -> PreTrainedModel:
     """A random model with a few thousand parameters.
 
     Args:
-        family: `gpt2` or `llama`.
+        family: One of `FAMILIES`.
         seed: Of all parameters; torch's global generators are left as they were.
-        attn_implementation: `sdpa` or `eager`.
+        attn_implementation: `sdpa`, `eager`, or `auto` for the family's best.
         **config: Overrides of the configuration (transformers' names).
 
     Returns:
@@ -67,14 +118,12 @@ def tiny_model(
         "eos_token_id": NUM_BYTES + 1,
         "pad_token_id": NUM_BYTES + 2,
     }
-    values = {**tokens, **_DEFAULTS[family], **config}
+    config_class, model_class, defaults = _DEFAULTS[family]
     with torch.random.fork_rng(devices=[]):
-        if family == "gpt2":
-            model: PreTrainedModel = GPT2LMHeadModel(GPT2Config(**values))
-        else:
-            model = LlamaForCausalLM(LlamaConfig(**values))
+        model: PreTrainedModel = model_class(config_class(**{**tokens, **defaults, **config}))
     _perturb(model, seed)
-    model.set_attn_implementation(attn_implementation)
+    if attn_implementation != "auto":
+        model.set_attn_implementation(attn_implementation)
     return model.eval()
 
 

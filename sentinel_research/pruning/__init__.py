@@ -1,4 +1,4 @@
-"""Head pruning: score, plan, and apply by removal or by mask.
+"""Pruning: score, plan, and apply by removal, by mask or by zeros in place.
 
 `PruningPlan` is pure data; importing it loads no torch. The other names load it on first use.
 """
@@ -9,31 +9,35 @@ from typing import TYPE_CHECKING
 from sentinel_research.pruning.plan import PruningPlan, make_plan, parse_plan
 
 if TYPE_CHECKING:
-    from sentinel_research.pruning.apply import (
-        Planned,
-        Pruned,
-        Scores,
-        plan_heads,
-        prune,
-        score_heads,
-    )
-    from sentinel_research.pruning.calibrate import ScoringInputs
-    from sentinel_research.pruning.gates import gate_heads, mask
+    from sentinel_research.pruning.algebra import difference, merge, transfer
+    from sentinel_research.pruning.apply import Planned, Pruned, plan_units, prune
+    from sentinel_research.pruning.baking import bake, baked_plan, shrink_baked
+    from sentinel_research.pruning.gates import gate_units, mask
+    from sentinel_research.pruning.loading import load
     from sentinel_research.pruning.report import PruneReport
+    from sentinel_research.pruning.score import Scores, score_units
+    from sentinel_research.pruning.scoring import ScoringInputs
     from sentinel_research.pruning.surgery import remove
 
 _LAZY = {
     "Planned": "apply",
     "PruneReport": "report",
     "Pruned": "apply",
-    "Scores": "apply",
-    "ScoringInputs": "calibrate",
-    "gate_heads": "gates",
+    "Scores": "score",
+    "ScoringInputs": "scoring",
+    "bake": "baking",
+    "baked_plan": "baking",
+    "difference": "algebra",
+    "gate_units": "gates",
+    "load": "loading",
     "mask": "gates",
-    "plan_heads": "apply",
+    "merge": "algebra",
+    "plan_units": "apply",
     "prune": "apply",
     "remove": "surgery",
-    "score_heads": "apply",
+    "score_units": "score",
+    "shrink_baked": "baking",
+    "transfer": "algebra",
 }
 
 __all__ = [
@@ -43,14 +47,21 @@ __all__ = [
     "PruningPlan",
     "Scores",
     "ScoringInputs",
-    "gate_heads",
+    "bake",
+    "baked_plan",
+    "difference",
+    "gate_units",
+    "load",
     "make_plan",
     "mask",
+    "merge",
     "parse_plan",
-    "plan_heads",
+    "plan_units",
     "prune",
     "remove",
-    "score_heads",
+    "score_units",
+    "shrink_baked",
+    "transfer",
 ]
 
 

@@ -1,37 +1,36 @@
-"""Prune a model: score its heads, choose, and remove or mask them."""
+"""Prune a model: score its units, choose, and remove or mask them."""
 
-import hashlib
-import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import torch
-from jaxtyping import Int
-from torch import Tensor
 from transformers import PreTrainedModel
 
-from sentinel_research.errors import CheckFailedError, UsageError
-from sentinel_research.models.heads import Heads, heads_of
-from sentinel_research.pruning.calibrate import ScoringInputs
+from sentinel_research.data.calibration_set import CalibrationSet
+from sentinel_research.errors import CheckFailedError
+from sentinel_research.models.layout import structure_of
+from sentinel_research.pruning.algebra import transfer
+from sentinel_research.pruning.compensate import add_mean_outputs
 from sentinel_research.pruning.gates import mask
 from sentinel_research.pruning.plan import PruningPlan, make_plan
-from sentinel_research.pruning.report import PruneReport, forward_flops_per_token, probe_length
-from sentinel_research.pruning.select import Selection, select
+from sentinel_research.pruning.report import PruneReport, probe_length, report_of
+from sentinel_research.pruning.score import WEIGHT_KINDS, Scores, UnitValues, score_units
+from sentinel_research.pruning.select import Selection, normalised, select
+from sentinel_research.pruning.sparsify import sparsify
 from sentinel_research.pruning.surgery import remove
+from sentinel_research.pruning.units import budget_cost, kept_parts, scored_kind, unit_scores
 from sentinel_research.registry import get
 from sentinel_research.specs import PruneSpec
-
-_BATCH_SIZE = 16
+from sentinel_research.structure import Structure
 
 
 class Planned(NamedTuple):
     """A plan, and what making it involved."""
 
     plan: PruningPlan
-    """Which heads stay, and why."""
-    selection: Selection
-    """Chosen units; tells whether the minimum per layer got in the way."""
-    scoring_seconds: float
-    """Wall-clock time of scoring."""
+    """What stays, and why."""
+    selection: Selection | None
+    """Chosen units, and how far they meet the budget; None for single weights."""
+    overlap: float | None
+    """Jaccard overlap of the selections made from two disjoint halves of the calibration text."""
 
 
 class Pruned(NamedTuple):
@@ -43,164 +42,118 @@ class Pruned(NamedTuple):
     """What was done to it."""
 
 
-class Scores(NamedTuple):
-    """What a scorer said about every head; it serves any fraction, scope and granularity."""
-
-    heads: list[list[float]]
-    """Per layer the importance of each head that is still there, higher is more important."""
-    calibration: str | None
-    """Fingerprint of the calibration request and its tokens; None for scorers without text."""
-    seconds: float
-    """Wall-clock time of scoring."""
-
-
-def score_heads(
-    model: PreTrainedModel, spec: PruneSpec, sequences: Int[Tensor, "num seq"] | None = None
-) -> Scores:
-    """Score every head of a model, without touching it.
-
-    Args:
-        model: Dense or already pruned model of a known family.
-        spec: Its scorer, seed and calibration are used.
-        sequences: Calibration token ids without padding, for calibrated scorers.
-
-    Returns:
-        The scores.
-
-    Raises:
-        UsageError: if the scorer or the family is unknown, calibration is missing or does not suit
-            the model, or a score is not finite.
-    """
-    scorer = get("scorers", spec.scorer)
-    if scorer.calibrated and sequences is None:
-        raise UsageError(
-            f"scorer '{spec.scorer}' reads calibration text, and none was given",
-            "Set `calibration` in the pruning spec (corpus, num_sequences, sequence_length).",
-        )
-    used = sequences if scorer.calibrated else None
-    batch_size = spec.calibration.batch_size if spec.calibration else 16
-    inputs = ScoringInputs(model=model, seed=spec.seed, sequences=used, batch_size=batch_size)
-    start = time.perf_counter()
-    scores = [layer.tolist() for layer in scorer(inputs)]
-    seconds = time.perf_counter() - start
-    expected = list(inputs.heads.num_heads_per_layer)
-    if [len(layer) for layer in scores] != expected:
-        raise UsageError(
-            f"scorer '{spec.scorer}' returned {[len(layer) for layer in scores]} scores per layer, "
-            f"the model has {expected} heads",
-        )
-    return Scores(scores, _calibration_fingerprint(spec, used), seconds)
-
-
-def plan_heads(
+def plan_units(
     model: PreTrainedModel,
     spec: PruneSpec,
-    sequences: Int[Tensor, "num seq"] | None = None,
+    calibration: CalibrationSet | None = None,
     *,
     scores: Scores | None = None,
+    pattern: PruningPlan | None = None,
 ) -> Planned:
-    """Decide which heads go, without touching the model.
+    """Decide which units go, without touching the model.
 
     Args:
         model: Dense or already pruned model of a known family.
-        spec: The request; its fraction is of the units that the model still has.
-        sequences: Calibration token ids without padding, for calibrated scorers.
-        scores: What `score_heads` returned for this model and scorer; scored anew if absent.
+        spec: The request; its fraction is of what the model still has.
+        calibration: Text for calibrated scorers.
+        scores: What `score_units` returned for this model and scorer; scored anew if absent.
+        pattern: A plan of another model, which decides how many units go at which depth and rank
+            (`algebra.transfer`) in place of fraction, scope and budget.
 
     Returns:
         The plan with its scores.
 
     Raises:
-        UsageError: see `score_heads`.
+        UsageError: see `score_units` and `algebra.transfer`; or the plan would remove everything.
     """
-    scores = scores or score_heads(model, spec, sequences)
-    heads = heads_of(model.config)
-    units = _units(heads, spec.granularity)
-    selection = select(
-        _unit_scores(heads, units, scores.heads),
-        spec.fraction,
-        scope=spec.scope,
-        min_per_layer=spec.min_heads_per_layer,
-    )
+    scores = scores or score_units(model, spec, calibration)
+    structure = structure_of(model.config)
+    if spec.granularities[0] in WEIGHT_KINDS:
+        return Planned(sparsify(model, spec, scores, calibration)[1], None, None)
+    if pattern is not None:
+        moved = transfer(pattern, structure, scores.values)
+        origin = {"fraction": spec.fraction, "granularity": spec.granularities}
+        return Planned(moved.model_copy(update={**origin, **_origin(scores)}), None, None)
+    length = probe_length(model)
+    selection = _choose(structure, spec, scores.values, length)
+    kept = kept_parts(structure, selection.removed)
     made = make_plan(
-        heads,
-        _kept(heads, units, selection),
+        structure,
+        [layer.heads for layer in kept],
+        neurons=[layer.neurons for layer in kept],
+        without={
+            "attention": [i for i, layer in enumerate(kept) if not layer.has_attention],
+            "ffn": [i for i, layer in enumerate(kept) if not layer.has_ffn],
+        },
         scorer=spec.scorer,
         seed=spec.seed if get("scorers", spec.scorer).seeded else None,
         fraction=spec.fraction,
+        budget=spec.budget,
         scope=spec.scope,
-        granularity=spec.granularity,
-        calibration=scores.calibration,
-        scores=scores.heads,
+        granularity=spec.granularities,
+        **_origin(scores),
     )
-    return Planned(made, selection, scores.seconds)
+    overlap = None
+    if scores.halves is not None:
+        first, second = (_chosen(_choose(structure, spec, v, length)) for v in scores.halves)
+        overlap = len(first & second) / len(first | second) if first | second else 1.0
+    return Planned(made, selection, overlap)
 
 
-def _units(heads: Heads, granularity: str) -> list[list[tuple[int, ...]]]:
-    """For each layer the units, each as the original indices of its query heads."""
-    if granularity == "head":
-        return [[(head,) for head in kept] for kept in heads.kept]
-    return [
-        [
-            tuple(head for head in kept if head // heads.group_size == group)
-            for group in heads.kv_kept(layer)
-        ]
-        for layer, kept in enumerate(heads.kept)
-    ]
+def _origin(scores: Scores) -> dict[str, Any]:
+    """Where a plan's ranking came from."""
+    values, errors = scores.values, scores.errors
+    return {
+        "calibration": scores.calibration,
+        "scores": {kind: tuple(map(tuple, layers)) for kind, layers in values.items()},
+        "score_errors": errors and {k: tuple(map(tuple, layers)) for k, layers in errors.items()},
+    }
 
 
-def _unit_scores(
-    heads: Heads, units: list[list[tuple[int, ...]]], scores: list[list[float]]
-) -> list[list[float]]:
-    """A unit is as important as its query heads together."""
-    return [
-        [sum(values[kept.index(head)] for head in unit) for unit in layer_units]
-        for kept, layer_units, values in zip(heads.kept, units, scores, strict=True)
-    ]
-
-
-def _kept(
-    heads: Heads, units: list[list[tuple[int, ...]]], selection: Selection
-) -> tuple[tuple[int, ...], ...]:
-    gone = [
-        {head for unit in removed for head in layer_units[unit]}
-        for layer_units, removed in zip(units, selection.removed, strict=True)
-    ]
-    return tuple(
-        tuple(head for head in kept if head not in lost)
-        for kept, lost in zip(heads.kept, gone, strict=True)
+def _choose(structure: Structure, spec: PruneSpec, values: UnitValues, length: int) -> Selection:
+    scores: UnitValues = {
+        kind: unit_scores(structure, kind, values[scored_kind(kind)]) for kind in spec.granularities
+    }
+    return select(
+        normalised(scores) if spec.normalise == "layer" else scores,
+        spec.fraction,
+        scope=spec.scope,
+        min_per_layer=spec.min_per_layer,
+        cost=budget_cost(structure, spec.budget, length),
     )
 
 
-def _calibration_fingerprint(spec: PruneSpec, sequences: Tensor | None) -> str | None:
-    """The request's fingerprint, and sixteen digits of the SHA-256 of the tokens themselves."""
-    if sequences is None:
-        return None
-    tokens = sequences.to(device="cpu", dtype=torch.int64).contiguous().numpy().tobytes()
-    digest = hashlib.sha256(tokens).hexdigest()[:16]
-    return f"{spec.calibration.fingerprint()}:{digest}" if spec.calibration else digest
+def _chosen(selection: Selection) -> set[tuple[str, int, int]]:
+    return {
+        (kind, layer, unit)
+        for kind, layers in selection.removed.items()
+        for layer, units in enumerate(layers)
+        for unit in units
+    }
 
 
 def prune(
     model: PreTrainedModel,
     spec: PruneSpec,
     *,
-    sequences: Int[Tensor, "num seq"] | None = None,
+    calibration: CalibrationSet | None = None,
     scores: Scores | None = None,
+    pattern: PruningPlan | None = None,
 ) -> Pruned:
-    """Prune heads of a model.
+    """Prune a model.
 
     Args:
         model: Dense or already pruned model of a known family; it is not changed.
         spec: The request.
-        sequences: Calibration token ids without padding, for calibrated scorers.
-        scores: See `plan_heads`.
+        calibration: Text for calibrated scorers and for bias compensation.
+        scores: See `plan_units`.
+        pattern: See `plan_units`.
 
     Returns:
         The pruned model and the report.
 
     Raises:
-        UsageError: see `plan_heads`.
+        UsageError: see `plan_units`.
         CheckpointError: if the pruned model does not compute what the masked one computes.
         CheckFailedError: if the parameters did not fall by the predicted number.
 
@@ -208,44 +161,33 @@ def prune(
         >>> from sentinel_research.models.tiny import tiny_model
         >>> from sentinel_research.specs import PruneSpec
         >>> model = tiny_model("gpt2")
-        >>> pruned, report = prune(model, PruneSpec(scorer="magnitude", fraction=0.4))
+        >>> pruned, report = prune(model, PruneSpec(scorer="magnitude_l2", fraction=0.4))
         >>> report.num_parameters_before - report.num_parameters_after
         4428
     """
-    planned = plan_heads(model, spec, sequences, scores=scores)
-    pruned = (remove if spec.form == "remove" else mask)(model, planned.plan)
-    predicted = _predicted(spec, planned.plan)
-    before, after = model.num_parameters(), pruned.num_parameters()
-    if before - after != predicted:
+    scores = scores or score_units(model, spec, calibration)
+    base = model
+    if spec.granularities[0] in WEIGHT_KINDS:
+        base, plan = sparsify(model, spec, scores, calibration)
+        planned = Planned(plan, None, None)
+    else:
+        planned = plan_units(model, spec, calibration, scores=scores, pattern=pattern)
+        if spec.compensate == "bias" and scores.statistics is not None:
+            base = add_mean_outputs(model, planned.plan, scores.statistics.total())
+    pruned = (remove if spec.form == "remove" else mask)(base, planned.plan)
+    _check_count(base, pruned, spec, planned.plan)
+    return Pruned(pruned, report_of(model, pruned, spec, planned, scores.seconds))
+
+
+def _check_count(
+    base: PreTrainedModel, pruned: PreTrainedModel, spec: PruneSpec, plan: PruningPlan
+) -> None:
+    before = structure_of(base.config)
+    left = before.reduced_to(plan.kept).num_parameters()
+    predicted = before.num_parameters() - left if spec.form == "remove" else 0
+    found = base.num_parameters() - pruned.num_parameters()
+    if found != predicted:
         raise CheckFailedError(
-            f"pruning removed {before - after:,} parameters, the plan predicts {predicted:,}",
-            "This is a defect in the head surgery of this model family; please report it.",
+            f"pruning removed {found:,} parameters, the plan predicts {predicted:,}",
+            "This is a defect in the surgery of this model family; please report it.",
         )
-    return Pruned(pruned, _report(model, pruned, spec, planned))
-
-
-def _predicted(spec: PruneSpec, plan: PruningPlan) -> int:
-    return plan.parameters_removed if spec.form == "remove" else 0
-
-
-def _report(
-    model: PreTrainedModel, pruned: PreTrainedModel, spec: PruneSpec, planned: Planned
-) -> PruneReport:
-    length = probe_length(model)
-    return PruneReport(
-        plan=planned.plan,
-        form=spec.form,
-        removed_heads=planned.plan.removed_heads,
-        num_heads_removed=planned.plan.num_removed,
-        num_heads_before=sum(heads_of(model.config).num_heads_per_layer),
-        num_units_requested=planned.selection.num_requested,
-        num_units_removed=planned.selection.num_removed,
-        num_units_short=planned.selection.shortfall,
-        num_parameters_before=model.num_parameters(),
-        num_parameters_after=pruned.num_parameters(),
-        num_parameters_removed_predicted=_predicted(spec, planned.plan),
-        flops_per_token_before=forward_flops_per_token(model, length),
-        flops_per_token_after=forward_flops_per_token(pruned, length),
-        flops_sequence_length=length,
-        scoring_seconds=planned.scoring_seconds,
-    )

@@ -1,46 +1,76 @@
-"""Multiply each head's output by a gate: the one mechanism behind masks and gradients.
+"""Multiply each unit's output by a gate: the one mechanism behind masks and gradients.
 
-The output of an attention layer is `sum_h gate_h * (a_h W_h) + b`, where `a_h` is what head `h`
-hands to its slice `W_h` of the output projection. A forward pre-hook on that projection scales
-`a_h`, so a gate works under any attention implementation, is differentiable, and leaves the bias
-alone. A gate of 1 changes no bit; a gate of 0 is the head's removal.
+The output of an attention block is `sum_h gate_h * (a_h W_h) + b`, where `a_h` is what head `h`
+hands to its slice `W_h` of the output projection, and that of a feed-forward block is the same sum
+over neurons. A forward pre-hook on the projection scales `a_h`, so a gate works under any attention
+implementation, is differentiable, and leaves the bias alone. A forward hook scales what the
+projection returns, bias included: the gate of the whole block. A gate of 1 changes no bit; a gate
+of 0 is the unit's removal.
 
 Reference: [1] Michel et al. 2019, Are Sixteen Heads Really Better than One?, section 2.2,
 https://arxiv.org/abs/1905.10650.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from sentinel_research.models.anatomy import anatomy_of
-from sentinel_research.models.heads import Heads, heads_of
+from sentinel_research.models.layout import structure_of
 from sentinel_research.pruning.plan import PruningPlan
+from sentinel_research.structure import UNIT_KINDS, Structure, UnitKind
+
+Gates = Mapping[UnitKind, Sequence[Tensor]]
 
 
-class _HeadGate:
+def scale_units(hidden: Tensor, gate: Tensor, width: int) -> Tensor:
+    """Multiply runs of `width` channels by their unit's gate.
+
+    Args:
+        hidden: [batch, time, units * width] or [batch * time, units * width] (OPT's).
+        gate: [units], or [batch, units] for gates of single sequences.
+        width: Channels of a unit.
+
+    Returns:
+        The same shape as `hidden`.
+
+    Raises:
+        ValueError: if the gates are for another number of sequences.
+    """
+    gate = gate.to(device=hidden.device, dtype=hidden.dtype)
+    if gate.ndim == 1:
+        return (hidden.unflatten(-1, (-1, width)) * gate[:, None]).flatten(-2)
+    rows = hidden.shape[0]
+    if rows % len(gate) or (hidden.ndim == 3 and rows != len(gate)):
+        raise ValueError(f"gates for {len(gate)} sequences, but the batch has {rows}")
+    by_sequence = hidden.reshape(len(gate), -1, gate.shape[1], width)  # [B, T, U, W]
+    return (by_sequence * gate[:, None, :, None]).reshape(hidden.shape)
+
+
+class _UnitGate:
     """Forward pre-hook of an output projection. A class, so that it survives `copy.deepcopy`."""
 
-    def __init__(self, gate: Tensor, head_dim: int) -> None:
+    def __init__(self, gate: Tensor, width: int) -> None:
         self.gate = gate
-        self.head_dim = head_dim
+        self.width = width
 
     def __call__(self, _module: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
-        (hidden,) = args  # [B, T, H * D]
-        per_head = hidden.unflatten(-1, (-1, self.head_dim))  # [B, T, H, D]
-        if self.gate.ndim == 2 and self.gate.shape[0] != hidden.shape[0]:
-            raise ValueError(
-                f"gates for {self.gate.shape[0]} sequences, but the batch has {hidden.shape[0]}"
-            )
-        gate = self.gate.to(device=hidden.device, dtype=hidden.dtype)
-        gate = gate[:, None, :, None] if gate.ndim == 2 else gate[:, None]
-        return ((per_head * gate).flatten(-2),)
+        return (scale_units(args[0], self.gate, self.width),)
+
+
+class _BlockGate:
+    """Forward hook of an output projection: gates the whole block, bias included."""
+
+    def __init__(self, gate: Tensor) -> None:
+        self.gate = gate
+
+    def __call__(self, _module: nn.Module, _args: tuple[Tensor], output: Tensor) -> Tensor:
+        return scale_units(output, self.gate, output.shape[-1])
 
 
 class GateHandle:
@@ -66,13 +96,14 @@ class GateHandle:
         self.remove()
 
 
-def gate_heads(model: PreTrainedModel, gates: Sequence[Tensor]) -> GateHandle:
-    """Install one gate tensor per layer.
+def gate_units(model: PreTrainedModel, gates: Gates) -> GateHandle:
+    """Install gates, one tensor per layer for each kind of unit given.
 
     Args:
         model: Dense or pruned model of a known family.
-        gates: For each layer a float tensor, [heads] or [batch, heads], over the heads that the
-            layer has now, in their order. Layers without heads take an empty tensor.
+        gates: Per kind (`head`, `neuron`, `attention`, `ffn`) for each layer a float tensor,
+            [units] or [batch, units], over the units that the layer has now, in their order. A
+            block is one unit. Layers without units take an empty tensor.
 
     Returns:
         A handle that removes the gates; they act until then.
@@ -81,57 +112,89 @@ def gate_heads(model: PreTrainedModel, gates: Sequence[Tensor]) -> GateHandle:
         ValueError: if the shapes do not match the model.
 
     Example:
-        >>> with gate_heads(model, gates):
+        >>> with gate_units(model, {"head": gates}):
         ...     logits = model(input_ids).logits
     """
-    heads = heads_of(model.config)
-    if len(gates) != heads.num_layers:
-        raise ValueError(f"{len(gates)} gate tensors for {heads.num_layers} layers")
-    for layer, (gate, count) in enumerate(zip(gates, heads.num_heads_per_layer, strict=True)):
-        if gate.ndim not in (1, 2) or gate.shape[-1] != count:
-            raise ValueError(
-                f"gates of layer {layer} have shape {list(gate.shape)}, "
-                f"expected [{count}] or [batch, {count}]"
-            )
-    projections = anatomy_of(model.config).output_projections(model)
-    return GateHandle(
-        [
-            projection.register_forward_pre_hook(_HeadGate(gate, heads.head_dim))
-            for projection, gate in zip(projections, gates, strict=True)
-            if gate.shape[-1]
-        ]
-    )
+    structure, row = structure_of(model.config), anatomy_of(model.config)
+    _check_shapes(structure, gates)
+    handles = []
+    for kind, layers in gates.items():
+        block = "attention" if kind in ("head", "attention") else "ffn"
+        outputs = row.outputs(model, block)  # type: ignore[arg-type]
+        for output, gate in zip(outputs, layers, strict=True):
+            if not gate.shape[-1]:
+                continue
+            if kind in ("attention", "ffn"):
+                handles.append(output.register_forward_hook(_BlockGate(gate)))
+            else:
+                width = structure.head_dim if kind == "head" else 1
+                handles.append(output.register_forward_pre_hook(_UnitGate(gate, width)))
+    return GateHandle(handles)
 
 
-def plan_gates(heads: Heads, plan: PruningPlan) -> list[Float[Tensor, " _"]]:
-    """Gates that are 1 for the heads a plan keeps and 0 for those it removes.
+def _check_shapes(structure: Structure, gates: Gates) -> None:
+    for kind, layers in gates.items():
+        counts = structure.num_units(kind)
+        if len(layers) != len(counts):
+            raise ValueError(f"{len(layers)} {kind} gates for {len(counts)} layers")
+        for layer, (gate, count) in enumerate(zip(layers, counts, strict=True)):
+            if gate.ndim not in (1, 2) or gate.shape[-1] != count:
+                raise ValueError(
+                    f"{kind} gates of layer {layer} have shape {list(gate.shape)}, "
+                    f"expected [{count}] or [batch, {count}]"
+                )
+
+
+def plan_gates(structure: Structure, plan: PruningPlan) -> dict[UnitKind, list[Tensor]]:
+    """Gates that are 1 for the units a plan keeps and 0 for those it removes.
 
     Args:
-        heads: Of the model that the gates are for.
+        structure: Of the model that the gates are for.
         plan: Its pruning plan.
 
     Returns:
-        One float32 tensor per layer, [heads].
+        For each kind that loses units one float32 tensor per layer, [units].
 
     Raises:
         UsageError: if the plan does not fit the model.
     """
-    plan.check_fits(heads)
-    return [
-        torch.tensor([float(head in set(kept)) for head in present])
-        for present, kept in zip(heads.kept, plan.kept_heads, strict=True)
-    ]
+    plan.check_fits(structure)
+    gates: dict[UnitKind, list[Tensor]] = {
+        kind: [
+            torch.tensor([float(unit in kept) for unit in layer.units(kind)])
+            for layer, kept in (
+                (old, set(new.units(kind)))
+                for old, new in zip(structure.layers, plan.kept, strict=True)
+            )
+        ]
+        for kind in UNIT_KINDS
+    }
+    return {
+        kind: layers
+        for kind, layers in gates.items()
+        if any(not bool(gate.all()) for gate in layers)
+    }
+
+
+@torch.no_grad()
+def zero_weights(model: PreTrainedModel, plan: PruningPlan) -> None:
+    """Set the single weights that a plan names to zero, in place."""
+    parameters = dict(model.named_parameters())
+    for name, mask in plan.weights.items():
+        weight = parameters[name]
+        weight.mul_(torch.from_numpy(mask.keep()).to(weight.device))
 
 
 def mask(model: PreTrainedModel, plan: PruningPlan) -> PreTrainedModel:
-    """A copy of the model whose removed heads are multiplied by zero.
+    """A copy of the model whose removed units are multiplied by zero.
 
     Parameters, cost and shapes stay those of the model. The copy cannot be saved: a mask lives in
-    hooks, which a checkpoint does not hold (`models.checkpoint.save` refuses it).
+    hooks, which a checkpoint does not hold (`models.checkpoint.save` refuses it). Single weights
+    are set to zero, they need no hook.
 
     Args:
         model: Dense or pruned model; it is not changed.
-        plan: Which heads stay.
+        plan: What stays.
 
     Returns:
         The masked copy, with the same logits as `remove(model, plan)` up to rounding.
@@ -139,8 +202,8 @@ def mask(model: PreTrainedModel, plan: PruningPlan) -> PreTrainedModel:
     Raises:
         UsageError: if the plan does not fit the model.
     """
-    gates = plan_gates(heads_of(model.config), plan)
+    gates = plan_gates(structure_of(model.config), plan)
     masked = copy.deepcopy(model)
-    if not plan.is_identity:
-        gate_heads(masked, gates)
+    zero_weights(masked, plan)
+    gate_units(masked, gates)
     return masked

@@ -1,226 +1,267 @@
-"""A pruning plan: which heads stay, and why. Pure data, no torch.
+"""A pruning plan: what stays of a model, and why. Pure data, no torch.
 
-A plan can be printed, stored, compared and applied in two ways (`mask`, `remove`). Heads are named
-by their original indices in the dense model, also when the plan prunes an already pruned model.
+A plan can be printed, stored, compared, combined (`pruning.algebra`) and applied in three ways:
+`mask`, `remove`, `bake`. Units are named by their original indices in the dense model, also when
+the plan prunes an already pruned model. Single weights are named by their place in the matrices of
+the model that the plan was made for.
 """
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
 from sentinel_research.errors import UsageError
+from sentinel_research.pruning.weight_mask import WeightMask
 from sentinel_research.specs import Spec
+from sentinel_research.structure import UNIT_KINDS, LayerParts, Structure, label
 
-if TYPE_CHECKING:
-    from sentinel_research.models.heads import Heads
-
-HeadsPerLayer = tuple[tuple[int, ...], ...]
-_SHAPE = ("num_heads", "num_kv_heads", "head_dim", "hidden_size")
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+UnitScores = dict[str, tuple[tuple[Finite, ...], ...]]
+_SHAPE = (
+    "num_heads",
+    "num_kv_heads",
+    "head_dim",
+    "hidden_size",
+    "intermediate_size",
+    "num_ffn_inputs",
+)
 
 
 class PruningPlan(Spec):
-    """The heads that stay in every layer, and where that choice came from."""
+    """The units that stay in every layer, and where that choice came from."""
 
-    format_version: Literal[1] = 1
+    format_version: Literal[2] = 2
     """Version of this format."""
-    model_type: str
-    """Model family, transformers' `model_type` of the dense model."""
-    num_heads: int = Field(gt=0)
-    """Query heads per layer of the dense model."""
-    num_kv_heads: int = Field(gt=0)
-    """Key/value heads per layer of the dense model."""
-    head_dim: int = Field(gt=0)
-    """Width of a head."""
-    hidden_size: int = Field(gt=0)
-    """Width of the residual stream."""
-    parameters_per_head: int = Field(gt=0)
-    """Parameters that go with one query head."""
-    parameters_per_kv_head: int = Field(gt=0)
-    """Parameters that go with one key/value head, once none of its query heads is left."""
-    heads_before: HeadsPerLayer
-    """Original indices of the heads of the model that the plan was made for, per layer."""
-    kept_heads: HeadsPerLayer
-    """Original indices of the heads that stay, per layer, ascending."""
+    before: Structure
+    """The model that the plan was made for."""
+    kept: tuple[LayerParts, ...]
+    """What stays of every layer."""
+    weights: dict[str, WeightMask] = Field(default_factory=dict)
+    """Single weights that are set to zero, by parameter name of the model before."""
     scorer: str = "manual"
-    """Scorer that ranked the heads; `manual` if a person chose them."""
+    """Scorer that ranked the units; `manual` if a person chose them."""
     seed: int | None = None
     """Seed of the scorer."""
     fraction: float | None = Field(default=None, ge=0, le=1)
-    """Requested share of the units."""
+    """Requested share of the budget."""
+    budget: Literal["units", "parameters", "flops"] | None = None
+    """What the fraction is a share of."""
     scope: Literal["local", "global"] | None = None
     """Whether the share was taken of every layer or of all units together."""
-    granularity: Literal["head", "kv_group"] | None = None
+    granularity: tuple[str, ...] | None = None
     """What one unit was."""
     calibration: str | None = None
     """Fingerprint of the calibration request and its tokens; null for scorers without text."""
-    scores: tuple[tuple[Annotated[float, Field(allow_inf_nan=False)], ...], ...] | None = None
-    """Importance of every head of `heads_before`, higher is more important."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _ascending(cls, data: Any) -> Any:
-        # the order in which heads are listed carries no meaning
-        if isinstance(data, dict) and "kept_heads" in data:
-            data = {**data, "kept_heads": [sorted(heads) for heads in data["kept_heads"]]}
-        return data
+    scores: UnitScores | None = None
+    """Per kind the importance of every unit of the model before, higher is more important."""
+    score_errors: UnitScores | None = None
+    """Standard errors of the scores over calibration sequences (delete-a-group jackknife)."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "PruningPlan":
-        if self.num_heads % self.num_kv_heads:
+        if len(self.kept) != self.before.num_layers:
             raise ValueError(
-                f"{self.num_heads} query heads do not divide into {self.num_kv_heads} KV groups"
+                f"plan names parts of {len(self.kept)} layers, the model has "
+                f"{self.before.num_layers}"
             )
-        if len(self.kept_heads) != len(self.heads_before):
-            raise ValueError(
-                f"plan names heads for {len(self.kept_heads)} layers, the model has "
-                f"{len(self.heads_before)}"
-            )
-        for field in ("heads_before", "kept_heads"):
-            for layer, heads in enumerate(getattr(self, field)):
-                self._check_layer(field, layer, heads)
-        for layer, (kept, before) in enumerate(
-            zip(self.kept_heads, self.heads_before, strict=True)
-        ):
-            gone = sorted(set(kept) - set(before))
-            if gone:
-                raise ValueError(f"plan keeps {_labels(layer, gone)}, which the model did not have")
-        if self.scores is not None:
-            shape = [len(layer) for layer in self.scores]
-            expected = [len(layer) for layer in self.heads_before]
-            if shape != expected:
-                raise ValueError(f"scores per layer {shape} do not match heads {expected}")
+        # units out of range are reported before units that are merely gone
+        after = Structure.model_validate(
+            {**dict(self.before), "layers": [dict(layer) for layer in self.kept]}
+        )
+        lost = _extra(self.kept, self.before.layers)
+        if lost:
+            raise ValueError(f"plan keeps {lost}, which the model did not have")
+        if not any(layer.heads or layer.neurons for layer in after.layers):
+            raise ValueError("plan removes everything: no head and no neuron would be left")
+        for name in ("scores", "score_errors"):
+            for kind, values in (getattr(self, name) or {}).items():
+                expected = self.before.num_units(kind)
+                if tuple(map(len, values)) != expected:
+                    raise ValueError(
+                        f"{name} of kind {kind} per layer {[len(v) for v in values]} do not match "
+                        f"{list(expected)}"
+                    )
         return self
 
-    def _check_layer(self, field: str, layer: int, heads: tuple[int, ...]) -> None:
-        if len(set(heads)) != len(heads):
-            raise ValueError(f"`{field}` names a head twice in layer {layer}: {list(heads)}")
-        outside = [head for head in heads if not 0 <= head < self.num_heads]
-        if outside:
-            raise ValueError(
-                f"`{field}` names head {outside[0]} in layer {layer}; heads are numbered "
-                f"0 to {self.num_heads - 1}"
-            )
+    @property
+    def after(self) -> Structure:
+        """What `remove` leaves."""
+        return self.before.reduced_to(self.kept)
 
     @property
     def num_layers(self) -> int:
         """Decoder layers."""
-        return len(self.kept_heads)
+        return len(self.kept)
 
     @property
     def is_identity(self) -> bool:
-        """True if every head stays."""
-        return self.num_removed == 0
+        """True if everything stays."""
+        return self.kept == self.before.layers and not self.weights
 
     @property
-    def removed_heads(self) -> list[str]:
-        """Labels `L3H7` of the heads that go."""
-        return [
-            label
-            for layer, (kept, before) in enumerate(
-                zip(self.kept_heads, self.heads_before, strict=True)
-            )
-            for label in _labels(layer, sorted(set(before) - set(kept)))
+    def removed(self) -> dict[str, list[str]]:
+        """Per kind the labels (`L3H7`, `L3N12`, `L3.ffn`) of the units that go, if there are any.
+
+        Heads and neurons of a block that goes as a whole are not listed again.
+        """
+        found: dict[str, list[str]] = {}
+        for kind in UNIT_KINDS:
+            for index, (old, new) in enumerate(zip(self.before.layers, self.kept, strict=True)):
+                block_gone = {"head": not new.has_attention, "neuron": not new.has_ffn}
+                if not block_gone.get(kind):
+                    gone = sorted(set(old.units(kind)) - set(new.units(kind)))
+                    found.setdefault(kind, []).extend(label(index, kind, unit) for unit in gone)
+        return {kind: labels for kind, labels in found.items() if labels}
+
+    @property
+    def num_removed(self) -> dict[str, int]:
+        """Per kind how many units go, those of whole blocks included; also `kv_head`, `weight`."""
+        before, after = self.before, self.after
+        counts: dict[str, int] = {
+            kind: sum(before.num_units(kind)) - sum(after.num_units(kind)) for kind in UNIT_KINDS
+        }
+        groups = [
+            sum(len(s.kv_heads(layer)) for layer in range(s.num_layers)) for s in (before, after)
         ]
-
-    @property
-    def num_removed(self) -> int:
-        """Query heads that go."""
-        return sum(map(len, self.heads_before)) - sum(map(len, self.kept_heads))
-
-    @property
-    def num_kv_removed(self) -> int:
-        """Key/value heads that go, because none of their query heads stays."""
-        return self._num_groups(self.heads_before) - self._num_groups(self.kept_heads)
+        counts["kv_head"] = groups[0] - groups[1]
+        counts["weight"] = sum(mask.num_zero for mask in self.weights.values())
+        return {kind: count for kind, count in counts.items() if count}
 
     @property
     def parameters_removed(self) -> int:
-        """Parameters that `remove` takes out of the model that the plan was made for."""
-        return (
-            self.num_removed * self.parameters_per_head
-            + self.num_kv_removed * self.parameters_per_kv_head
+        """Parameters that `remove` takes out of the model; weights set to zero are still there."""
+        return self.before.num_parameters() - self.after.num_parameters()
+
+    def flops_removed(self, sequence_length: int) -> float:
+        """Forward operations per token that `remove` saves, see `Structure.flops_per_token`."""
+        return self.before.flops_per_token(sequence_length) - self.after.flops_per_token(
+            sequence_length
         )
 
-    def _num_groups(self, heads_per_layer: HeadsPerLayer) -> int:
-        group_size = self.num_heads // self.num_kv_heads
-        return sum(len({head // group_size for head in heads}) for heads in heads_per_layer)
-
     def provenance(self) -> dict[str, Any]:
-        """The plan without the kept heads, as JSON types, for a model's configuration."""
-        return self.model_dump(mode="json", exclude={"kept_heads"})
+        """Where the choice came from, as JSON types, for a model's configuration."""
+        origin = self.model_dump(
+            mode="json", exclude={"before", "kept", "weights", "scores", "score_errors"}
+        )
+        masks = {name: mask.summary() for name, mask in sorted(self.weights.items())}
+        return {**origin, **({"weights": masks} if masks else {})}
 
-    def check_fits(self, heads: "Heads") -> None:
+    def check_fits(self, structure: Structure) -> None:
         """Refuse a plan that was made for another model.
 
         Args:
-            heads: Of the model that the plan is about to be applied to.
+            structure: Of the model that the plan is about to be applied to.
 
         Raises:
-            UsageError: if family, shape or number of layers differ, or the plan keeps heads that
+            UsageError: if family, shape or number of layers differ, or the plan keeps units that
                 are already gone.
         """
         hint = "A plan fits the model it was made for, and models of exactly the same shape."
-        if heads.family != self.model_type:
+        if structure.family != self.before.family:
             raise UsageError(
-                f"plan for a {self.model_type} model does not fit a {heads.family} model", hint
+                f"plan for a {self.before.family} model does not fit a {structure.family} model",
+                hint,
             )
-        if heads.num_layers != self.num_layers:
+        if structure.num_layers != self.num_layers:
             raise UsageError(
-                f"plan for {self.num_layers} layers does not fit a model with {heads.num_layers}",
+                f"plan for {self.num_layers} layers does not fit a model with "
+                f"{structure.num_layers}",
                 hint,
             )
         for field in _SHAPE:
-            if getattr(heads, field) != getattr(self, field):
+            mine, theirs = getattr(self.before, field), getattr(structure, field)
+            if mine != theirs:
                 raise UsageError(
-                    f"plan for {field}={getattr(self, field)} does not fit a model with "
-                    f"{field}={getattr(heads, field)}",
-                    hint,
+                    f"plan for {field}={mine} does not fit a model with {field}={theirs}", hint
                 )
-        for layer, (kept, present) in enumerate(zip(self.kept_heads, heads.kept, strict=True)):
-            gone = sorted(set(kept) - set(present))
+        if self.weights and structure.layers != self.before.layers:
+            raise UsageError(
+                "plan names single weights of a model with other heads or neurons",
+                "Weights are numbered as in the model that the plan was made for.",
+            )
+        gone = _extra(self.kept, structure.layers)
+        if gone:
+            raise UsageError(
+                f"plan keeps {gone}, which this model no longer has",
+                "Pruning can only take parts away; start from the model before it.",
+            )
+
+
+def _extra(kept: Sequence[LayerParts], present: Sequence[LayerParts]) -> list[str]:
+    """Labels of the first kept units that are not present."""
+    for index, (new, old) in enumerate(zip(kept, present, strict=True)):
+        for kind in UNIT_KINDS:
+            gone = sorted(set(new.units(kind)) - set(old.units(kind)))
             if gone:
-                raise UsageError(
-                    f"plan keeps {_labels(layer, gone)}, which this model no longer has",
-                    "Pruning can only take heads away; start from the model before it.",
-                )
+                return [label(index, kind, unit) for unit in gone]
+    return []
 
 
-def _labels(layer: int, heads: list[int]) -> list[str]:
-    return [f"L{layer}H{head}" for head in heads]
-
-
-def make_plan(heads: "Heads", kept: HeadsPerLayer | list[list[int]], **origin: Any) -> PruningPlan:
-    """A plan for a model with these heads.
+def make_plan(
+    structure: Structure,
+    heads: Sequence[Iterable[int]] | None = None,
+    *,
+    neurons: Sequence[Iterable[int]] | None = None,
+    without: Mapping[Literal["attention", "ffn"], Iterable[int]] | None = None,
+    weights: Mapping[str, WeightMask] | None = None,
+    **origin: Any,
+) -> PruningPlan:
+    """A plan for a model of this structure.
 
     Args:
-        heads: What the model has now.
-        kept: Original indices of the heads that stay, per layer.
-        **origin: `scorer`, `seed`, `fraction`, `scope`, `granularity`, `calibration`, `scores`.
+        structure: What the model has now.
+        heads: Original indices of the heads that stay, per layer; None keeps all.
+        neurons: Original indices of the neurons that stay, per layer; None keeps all.
+        without: Layers whose attention or feed-forward block goes as a whole.
+        weights: Single weights that are set to zero.
+        **origin: `scorer`, `seed`, `fraction`, `scope`, `granularity`, `calibration`, `scores` ...
 
     Returns:
         The plan.
 
     Raises:
-        UsageError: if a head is named twice, out of range or already gone, or the number of
-            layers is wrong.
+        UsageError: if a unit is named twice, out of range or already gone, the number of layers
+            is wrong, or nothing would be left.
 
     Example:
         >>> from transformers import GPT2Config
-        >>> from sentinel_research.models import heads_of
-        >>> heads = heads_of(GPT2Config(n_layer=2, n_head=4, n_embd=8))
-        >>> make_plan(heads, [[0, 1, 3], [0, 1, 2, 3]]).removed_heads
-        ['L0H2']
+        >>> from sentinel_research.models import structure_of
+        >>> structure = structure_of(GPT2Config(n_layer=2, n_head=4, n_embd=8))
+        >>> make_plan(structure, [[0, 1, 3], [0, 1, 2, 3]]).removed
+        {'head': ['L0H2']}
     """
-    return _validated(
-        {
-            "model_type": heads.family,
-            **{field: getattr(heads, field) for field in _SHAPE},
-            "parameters_per_head": heads.parameters_per_head,
-            "parameters_per_kv_head": heads.parameters_per_kv_head,
-            "heads_before": heads.kept,
-            "kept_heads": kept,
-            **origin,
-        }
-    )
+    gone = {block: set((without or {}).get(block, ())) for block in ("attention", "ffn")}
+    for block, layers in gone.items():
+        outside = [layer for layer in layers if not 0 <= layer < structure.num_layers]
+        if outside:
+            raise UsageError(
+                f"invalid pruning plan: there is no layer {outside[0]} to take the {block} from",
+                f"Layers are numbered 0 to {structure.num_layers - 1}.",
+            )
+    given = {"heads": heads, "neurons": neurons}
+    for name, values in given.items():
+        if values is not None and len(values) != structure.num_layers:
+            raise UsageError(
+                f"invalid pruning plan: plan names {name} for {len(values)} layers, the model has "
+                f"{structure.num_layers}"
+            )
+    kept = []
+    for index, layer in enumerate(structure.layers):
+        has_attention = layer.has_attention and index not in gone["attention"]
+        has_ffn = layer.has_ffn and index not in gone["ffn"]
+        # the order in which units are listed carries no meaning
+        kept.append(
+            {
+                "heads": sorted(layer.heads if heads is None else heads[index])
+                if has_attention else [],
+                "neurons": sorted(layer.neurons if neurons is None else neurons[index])
+                if has_ffn else [],
+                "has_attention": has_attention,
+                "has_ffn": has_ffn,
+            }
+        )  # fmt: skip
+    return _validated({"before": structure, "kept": kept, "weights": dict(weights or {}), **origin})
 
 
 def parse_plan(text: str) -> PruningPlan:

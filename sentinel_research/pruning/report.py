@@ -1,15 +1,21 @@
 """What one pruning did: counts that were measured, beside what was predicted."""
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from pydantic import Field
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
+from sentinel_research.models.anatomy import context_length
+from sentinel_research.models.layout import structure_of
 from sentinel_research.models.modes import eager_attention, evaluating
 from sentinel_research.pruning.plan import PruningPlan
-from sentinel_research.specs import Spec
+from sentinel_research.specs import PruneSpec, Spec
+from sentinel_research.structure import UNIT_KINDS
+
+if TYPE_CHECKING:
+    from sentinel_research.pruning.apply import Planned
 
 _LONGEST_PROBE = 128
 
@@ -18,27 +24,29 @@ class PruneReport(Spec):
     """One pruning, for the run record."""
 
     plan: PruningPlan
-    """Which heads stay, and why."""
+    """What stays, and why."""
     form: Literal["remove", "mask"]
     """Whether weights were sliced or outputs multiplied by zero."""
-    removed_heads: list[str]
-    """Labels of the heads that went."""
-    num_heads_removed: int
-    """How many they are."""
-    num_heads_before: int
-    """Query heads of the model before."""
-    num_units_requested: int
-    """Units (heads or KV groups) that the fraction asked for."""
-    num_units_removed: int
-    """Units that went."""
-    num_units_short: int
-    """Units that stayed because of `min_heads_per_layer`."""
+    compensate: Literal["none", "bias"]
+    """Whether output biases took over the mean of what went."""
+    removed: dict[str, list[str]]
+    """Per kind the labels of the units that went; none for single weights."""
+    num_removed: dict[str, int]
+    """Per kind how many units went; `weight` counts single weights."""
+    num_before: dict[str, int]
+    """Per kind how many units the model had before."""
+    budget_requested: float | None
+    """What the fraction asked for, in units, parameters or FLOPs; null for single weights."""
+    budget_achieved: float | None
+    """What the chosen units come to; less where a minimum per layer or whole units forbid more."""
+    selection_overlap: float | None
+    """Jaccard overlap of the selections from two disjoint halves of the calibration text."""
     num_parameters_before: int
     """Parameters before, measured."""
     num_parameters_after: int
-    """Parameters after, measured; it equals the prediction, or pruning fails."""
-    num_parameters_removed_predicted: int
-    """Parameters that the plan's head counts say must go; 0 for a mask."""
+    """Parameters after, measured; what the plan predicts, or pruning fails."""
+    num_nonzero_parameters_after: int
+    """Parameters after that are not exactly zero; a mask's removed units count as zeros."""
     flops_per_token_before: float
     """Forward floating-point operations per token before, at `flops_sequence_length`."""
     flops_per_token_after: float
@@ -46,12 +54,48 @@ class PruneReport(Spec):
     flops_sequence_length: int
     """Tokens of the sequence that operations were counted on."""
     scoring_seconds: float = Field(ge=0)
-    """Wall-clock time of scoring."""
+    """Wall-clock time of scoring, a calibration pass shared with other scorers included."""
+
+
+def report_of(
+    model: PreTrainedModel,
+    pruned: PreTrainedModel,
+    spec: PruneSpec,
+    planned: "Planned",
+    scoring_seconds: float,
+) -> PruneReport:
+    """Measure what a pruning did."""
+    length, plan, structure = probe_length(model), planned.plan, structure_of(model.config)
+    masked = plan.parameters_removed if spec.form == "mask" else 0
+    return PruneReport(
+        plan=plan,
+        form=spec.form,
+        compensate=spec.compensate,
+        removed=plan.removed,
+        num_removed=plan.num_removed,
+        num_before={kind: sum(structure.num_units(kind)) for kind in UNIT_KINDS},
+        budget_requested=planned.selection.requested if planned.selection else None,
+        budget_achieved=planned.selection.achieved if planned.selection else None,
+        selection_overlap=planned.overlap,
+        num_parameters_before=model.num_parameters(),
+        num_parameters_after=pruned.num_parameters(),
+        num_nonzero_parameters_after=count_nonzero(pruned) - masked,
+        flops_per_token_before=forward_flops_per_token(model, length),
+        flops_per_token_after=forward_flops_per_token(pruned, length),
+        flops_sequence_length=length,
+        scoring_seconds=scoring_seconds,
+    )
 
 
 def probe_length(model: PreTrainedModel) -> int:
     """Tokens of the sequence that operations are counted on: 128, or the context if shorter."""
-    return min(_LONGEST_PROBE, model.config.max_position_embeddings)
+    return min(_LONGEST_PROBE, context_length(model.config) or _LONGEST_PROBE)
+
+
+@torch.no_grad()
+def count_nonzero(model: PreTrainedModel) -> int:
+    """Parameters that are not exactly zero."""
+    return sum(int(parameter.count_nonzero()) for parameter in model.parameters())
 
 
 @torch.no_grad()

@@ -1,8 +1,10 @@
-"""Remove heads physically: slice the weights, build the smaller model, check it.
+"""Remove parts physically: slice the weights, build the smaller model, check it.
 
-Which rows and columns belong to a head comes from the family's row in `models.anatomy`. Query heads
+Which rows and columns belong to a unit comes from the family's row in `models.anatomy`. Query heads
 lose their rows of the query projection and their columns of the output projection; a key/value head
-loses its rows once no query head reads it any more.
+loses its rows once no query head reads it any more; a neuron loses a row of every input projection
+and a column of the output projection; a block loses everything, its norm included where the norm is
+its own. Single weights are set to zero.
 """
 
 import copy
@@ -13,13 +15,20 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from sentinel_research.errors import CheckpointError
-from sentinel_research.models.anatomy import Anatomy, anatomy_of
+from sentinel_research.models.anatomy import Anatomy, anatomy_of, context_length
 from sentinel_research.models.checkpoint import refuse_hooks
-from sentinel_research.models.heads import Heads, heads_of
+from sentinel_research.models.layout import (
+    head_columns,
+    norm_stays,
+    projection_rows,
+    structure_of,
+)
 from sentinel_research.models.modes import evaluating
 from sentinel_research.models.pruned import PRUNED_CLASSES, pruned_config
-from sentinel_research.pruning.gates import gate_heads, plan_gates
+from sentinel_research.pruning.gates import gate_units, plan_gates, zero_weights
+from sentinel_research.pruning.layout_check import check_layout
 from sentinel_research.pruning.plan import PruningPlan
+from sentinel_research.structure import Structure
 
 # largest difference between the masked and the pruned model's logits, relative to the largest
 # logit (at least 1): rounding of a shorter sum in the output projection, grown over the layers;
@@ -33,77 +42,161 @@ _TOLERANCE = {
 
 
 def slice_state_dict(
-    state: dict[str, Tensor], row: Anatomy, before: Heads, after: Heads
+    state: dict[str, Tensor],
+    row: Anatomy,
+    before: Structure,
+    after: Structure,
+    *,
+    keeps_norms: bool,
 ) -> dict[str, Tensor]:
-    """The weights of a model with fewer heads.
+    """The weights of a model with fewer parts.
 
     Args:
-        state: State dict of the model with the heads `before`.
+        state: State dict of the model with the structure `before`.
         row: Layout of the family.
-        before: Heads of that model.
-        after: Heads that stay, a subset.
+        before: Structure of that model.
+        after: What stays; output biases that it newly has are zeros.
+        keeps_norms: True if the norm of a removed block stays.
 
     Returns:
         A state dict that shares no memory with `state`.
     """
-    sliced = {key: value.detach().clone() for key, value in state.items()}
+    sliced = {key: value.detach() for key, value in state.items()}
+    given = {id(value) for value in sliced.values()}
     for layer in range(before.num_layers):
-        path = row.layer_path(layer)
-        if not before.kept[layer]:
-            continue
-        if not after.kept[layer]:
-            gone = [f"{path}.{p.name}.{kind}" for p in row.inputs for kind in ("weight", "bias")]
-            for key in [*gone, f"{path}.{row.output}.weight"]:
-                sliced.pop(key, None)
-            continue
-        queries = [before.kept[layer].index(head) for head in after.kept[layer]]
-        kvs = [before.kv_kept(layer).index(group) for group in after.kv_kept(layer)]
-        for projection in row.inputs:
-            rows = before.rows(layer, projection, queries, kvs)
-            _select(sliced, f"{path}.{projection.name}.weight", row.input_axis, rows)
-            if before.has_bias:
-                _select(sliced, f"{path}.{projection.name}.bias", 0, rows)
-        columns = before.columns(queries)
-        _select(sliced, f"{path}.{row.output}.weight", row.output_axis, columns)
-    return sliced
+        _slice_attention(sliced, row, before, after, layer)
+        _slice_ffn(sliced, row, before, after, layer)
+        old, new = before.layers[layer], after.layers[layer]
+        for block, was, stays in (
+            ("attention", old.has_attention, new.has_attention),
+            ("ffn", old.has_ffn, new.has_ffn),
+        ):
+            if was and not stays:
+                gone = [row.output_path(layer, block)]  # type: ignore[arg-type]
+                gone += [] if keeps_norms else [row.norm_path(layer, block)]  # type: ignore[arg-type]
+                _drop(sliced, gone, ("weight", "bias"))
+    # what was sliced is a copy already
+    return {key: v.clone() if id(v) in given else v for key, v in sliced.items()}
+
+
+def _slice_attention(
+    state: dict[str, Tensor], row: Anatomy, before: Structure, after: Structure, layer: int
+) -> None:
+    old, new = before.layers[layer].heads, after.layers[layer].heads
+    output = row.output_path(layer, "attention")
+    if old and not new:
+        _drop(state, row.input_paths(layer, "attention"), ("weight", "bias"))
+    elif old:
+        queries = [old.index(head) for head in new]
+        kvs = [before.kv_heads(layer).index(group) for group in after.kv_heads(layer)]
+        for projection, path in zip(row.inputs, row.input_paths(layer, "attention"), strict=True):
+            rows = projection_rows(before, layer, projection, queries, kvs)
+            _select(state, f"{path}.weight", row.input_axis, rows)
+            if before.attention_input_bias:
+                _select(state, f"{path}.bias", 0, rows)
+        _select(state, f"{output}.weight", row.output_axis, head_columns(before, queries))
+    _finish_output(
+        state,
+        output,
+        before.hidden_size,
+        is_empty=not new,
+        adds_bias=after.layers[layer].has_attention
+        and after.attention_output_bias
+        and not before.attention_output_bias,
+    )
+
+
+def _slice_ffn(
+    state: dict[str, Tensor], row: Anatomy, before: Structure, after: Structure, layer: int
+) -> None:
+    old, new = before.layers[layer].neurons, after.layers[layer].neurons
+    output = row.output_path(layer, "ffn")
+    if old and not new:
+        _drop(state, row.input_paths(layer, "ffn"), ("weight", "bias"))
+    elif old:
+        position = {neuron: local for local, neuron in enumerate(old)}
+        neurons = torch.tensor([position[neuron] for neuron in new], dtype=torch.long)
+        for path in row.input_paths(layer, "ffn"):
+            _select(state, f"{path}.weight", row.input_axis, neurons)
+            if before.ffn_input_bias:
+                _select(state, f"{path}.bias", 0, neurons)
+        _select(state, f"{output}.weight", row.output_axis, neurons)
+    _finish_output(
+        state,
+        output,
+        before.hidden_size,
+        is_empty=not new,
+        adds_bias=after.layers[layer].has_ffn
+        and after.ffn_output_bias
+        and not before.ffn_output_bias,
+    )
+
+
+def _finish_output(
+    state: dict[str, Tensor], path: str, hidden_size: int, *, is_empty: bool, adds_bias: bool
+) -> None:
+    """An output projection without inputs is its bias; one may gain a bias."""
+    if adds_bias:
+        like = next(iter(state.values()))
+        state[f"{path}.bias"] = like.new_zeros(hidden_size)
+    if is_empty:
+        _drop(state, [path], ("weight",))
+
+
+def _drop(state: dict[str, Tensor], paths: list[str], kinds: tuple[str, ...]) -> None:
+    for path in paths:
+        for kind in kinds:
+            state.pop(f"{path}.{kind}", None)
 
 
 def _select(state: dict[str, Tensor], key: str, axis: int, index: Tensor) -> None:
     state[key] = state[key].index_select(axis, index.to(state[key].device))
 
 
-def remove(model: PreTrainedModel, plan: PruningPlan) -> PreTrainedModel:
-    """A smaller model without the heads that a plan removes.
+def remove(
+    model: PreTrainedModel, plan: PruningPlan, *, output_biases: bool = False
+) -> PreTrainedModel:
+    """A smaller model without the parts that a plan removes.
 
     Type, device, training flag, frozen parameters, tied embeddings and the attention implementation
     carry over; gradient checkpointing is off. A model that is already pruned may be pruned further;
-    a plan whose heads are already gone changes nothing.
+    a plan whose units are already gone changes nothing.
 
     Args:
         model: Dense or pruned model; it is not changed.
-        plan: Which heads stay, by original index.
+        plan: What stays, by original index.
+        output_biases: Give output projections a bias (of zeros) where the family has none.
 
     Returns:
         A model of the family's pruned class.
 
     Raises:
-        UsageError: if the plan does not fit the model, or the model carries a mask.
+        UsageError: if the plan does not fit the model, the model carries a mask, or its weights are
+            quantised or not laid out as the family's are.
         CheckpointError: if the result does not compute what the masked model computes.
     """
     refuse_hooks(model, "pruned")
-    row = anatomy_of(model.config)
-    before = heads_of(model.config)
+    row, before = anatomy_of(model.config), structure_of(model.config)
+    check_layout(model)
     plan.check_fits(before)
-    after = before.reduced_to(plan.kept_heads)
+    after = before.reduced_to(plan.kept)
+    if output_biases:
+        after = after.model_copy(update={"attention_output_bias": True, "ffn_output_bias": True})
     _, model_class = PRUNED_CLASSES[row.family]
-    config = pruned_config(model.config, after.kept, plan.provenance())
+    config = pruned_config(model.config, after, plan.provenance())
     with torch.device("meta"):
         pruned = model_class(config)
-    state = slice_state_dict(model.state_dict(), row, before, after)
+    source = model
+    if plan.weights:
+        source = copy.deepcopy(model)
+        zero_weights(source, plan)
+    state = slice_state_dict(
+        source.state_dict(), row, before, after, keeps_norms=norm_stays(model.config)
+    )
     pruned.load_state_dict(state, strict=True, assign=True)
     pruned.tie_weights()
     _copy_state(model, pruned)
-    check_agreement(model, pruned, plan)
+    check_agreement(source, pruned, plan)
     return pruned
 
 
@@ -111,6 +204,8 @@ def _copy_state(model: PreTrainedModel, pruned: PreTrainedModel) -> None:
     """Carry over everything that is neither a weight nor in the configuration."""
     # buffers outside the state dict (rotary frequencies) are still on the meta device
     for name, buffer in model.named_buffers():
+        if name not in dict(pruned.named_buffers()):
+            continue
         owner, _, attribute = name.rpartition(".")
         setattr(pruned.get_submodule(owner), attribute, buffer.detach().clone())
     frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
@@ -133,7 +228,7 @@ def probe_inputs(model: PreTrainedModel) -> dict[str, Tensor]:
     key/value groupings give the right logits. Position 0 stays visible, as a row that sees nothing
     is NaN under eager attention in float64.
     """
-    length = min(7, model.config.max_position_embeddings)
+    length = min(7, context_length(model.config) or 7)
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(model.config.vocab_size, (2, length), generator=generator)
     attention_mask = torch.ones_like(ids)
@@ -146,7 +241,7 @@ def check_agreement(model: PreTrainedModel, pruned: PreTrainedModel, plan: Pruni
     """Compare a pruned model with its masked twin on a random input.
 
     Args:
-        model: The model before pruning.
+        model: The model before pruning, with single weights already zeroed.
         pruned: What surgery made of it.
         plan: The plan in between.
 
@@ -159,7 +254,7 @@ def check_agreement(model: PreTrainedModel, pruned: PreTrainedModel, plan: Pruni
     inputs = probe_inputs(model)
     visible = inputs["attention_mask"].bool()
     with evaluating(model), evaluating(pruned):
-        with gate_heads(model, plan_gates(heads_of(model.config), plan)):
+        with gate_units(model, plan_gates(structure_of(model.config), plan)):
             masked_logits = model(**inputs).logits[visible].double()
         logits = pruned(**inputs).logits[visible].double()
     difference = float((masked_logits - logits).abs().max())
@@ -168,7 +263,7 @@ def check_agreement(model: PreTrainedModel, pruned: PreTrainedModel, plan: Pruni
         raise CheckpointError(
             f"the pruned model differs from the masked one by {difference:.3g} in a logit, "
             f"more than {bound:.3g}",
-            "This is a defect in the head surgery of this model family; use form='mask' until it "
-            "is mended, and report the model and the plan.",
+            "Nothing was written. Either this model does not lay out its weights as its family "
+            "does, or this is a defect in the surgery: use form='mask', and report both.",
         )
     return difference

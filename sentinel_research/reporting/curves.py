@@ -8,6 +8,7 @@ from sentinel_research.reporting.estimates import (
     Estimate,
     Group,
     Metric,
+    Over,
     estimate,
     floor_value,
     is_floor_of,
@@ -16,6 +17,18 @@ from sentinel_research.reporting.estimates import (
 from sentinel_research.reporting.numbers import fraction, number
 
 _LOG_RATIO = 10
+_EXPLANATIONS: dict[Over, str] = {
+    "masks": "Median of the masks, with the range of all of them as a band (seeds)",
+    "calibration": (
+        "Mean over calibration seeds with Student's t interval, which covers the choice of units "
+        "and not the sample of documents"
+    ),
+    "documents": (
+        "One measurement with 1.96 times its bootstrap standard error, which covers the sample of "
+        "documents (or windows) and nothing else"
+    ),
+    "nothing": "No interval, as the task gives no standard error",
+}
 
 
 class Point(NamedTuple):
@@ -32,6 +45,16 @@ class Curve(NamedTuple):
 
     scorer: str
     points: tuple[Point, ...]
+
+    @property
+    def is_of_masks(self) -> bool:
+        """Whether its points are medians of several masks, with their range."""
+        return any(point.estimate and point.estimate.over == "masks" for point in self.points)
+
+    def last_value(self) -> float | None:
+        """The value at the largest fraction that was measured."""
+        found = [point.estimate.value for point in self.points if point.estimate]
+        return found[-1] if found else None
 
 
 class TaskCurves(NamedTuple):
@@ -54,13 +77,7 @@ class TaskCurves(NamedTuple):
         """The figure for someone who does not see it."""
         lines = [] if self.dense is None else [f"dense model: {number(self.dense.value)}"]
         for curve in self.curves:
-            values = [
-                f"{number(point.estimate.value)} at {fraction(point.fraction)}"
-                if point.estimate
-                else f"not measured at {fraction(point.fraction)}"
-                for point in curve.points
-            ]
-            lines.append(f"{curve.scorer}: {', '.join(values)}")
+            lines.append(f"{curve.scorer}: {', '.join(map(_in_words, curve.points))}")
         if self.floor is not None:
             lines.append(f"entropy floor: {number(self.floor)}")
         return "; ".join(lines)
@@ -116,7 +133,9 @@ def choose_frame(curves: TaskCurves) -> Frame:
         curves: At least one estimate in them.
     """
     estimates = curves.estimates()
-    values = [one.value for one in estimates] + ([] if curves.floor is None else [curves.floor])
+    # every mask is shown, an interval only as far as there is room
+    values = [value for one in estimates for value in (one.value, *_range_of_masks(one))]
+    values += [] if curves.floor is None else [curves.floor]
     lowest, highest = min(values), max(values)
     low = min([lowest, *(one.interval.low for one in estimates if one.interval)])
     high = max([highest, *(one.interval.high for one in estimates if one.interval)])
@@ -126,7 +145,7 @@ def choose_frame(curves: TaskCurves) -> Frame:
         return Frame(bottom / 1.4, top * 1.25, True, low < bottom or high > top)
     spread = highest - lowest
     bottom, top = low, high
-    # two seeds give intervals of twelve standard errors: uncut they flatten every curve
+    # two seeds give t intervals of twelve standard errors: uncut they flatten every curve
     if spread > 0:
         bottom, top = max(low, lowest - spread / 4), min(high, highest + spread)
     margin = 0.1 * (top - bottom or abs(top) or 1.0)
@@ -135,27 +154,31 @@ def choose_frame(curves: TaskCurves) -> Frame:
 
 def explain_intervals(curves: TaskCurves) -> list[str]:
     """Which kind of interval each curve shows, in sentences."""
-    kinds: dict[str, list[str]] = {"seeds": [], "documents": [], "nothing": []}
+    kinds: dict[Over, list[str]] = {"masks": [], "calibration": [], "documents": [], "nothing": []}
     shown = [(DENSE, curves.dense)]
     shown += [(curve.scorer, point.estimate) for curve in curves.curves for point in curve.points]
     for scorer, found in shown:
         if found is not None and scorer not in kinds[found.over]:
             kinds[found.over].append(scorer)
-    sentences = []
-    if kinds["seeds"]:
-        sentences.append(
-            "Mean over seeds with Student's t interval, which covers the choice of heads and not "
-            f"the sample of documents: {', '.join(kinds['seeds'])}."
-        )
-    if kinds["documents"]:
-        sentences.append(
-            "One measurement with 1.96 times its bootstrap standard error, which covers the sample "
-            f"of documents (or windows) and nothing else: {', '.join(kinds['documents'])}."
-        )
-    if kinds["nothing"]:
-        sentences.append(
-            f"No interval, as the task gives no standard error: {', '.join(kinds['nothing'])}."
-        )
+    sentences = [
+        f"{_EXPLANATIONS[over]}: {', '.join(scorers)}."
+        for over, scorers in kinds.items()
+        if scorers
+    ]
     if choose_frame(curves).cuts_intervals:
         sentences.append("Bars cut by the frame go on; the table has the whole intervals.")
     return sentences
+
+
+def _range_of_masks(found: Estimate) -> tuple[float, ...]:
+    return (min(found.values), max(found.values)) if found.over == "masks" else ()
+
+
+def _in_words(point: Point) -> str:
+    share, found = fraction(point.fraction), point.estimate
+    if found is None:
+        return f"not measured at {share}"
+    if found.over != "masks" or found.interval is None:
+        return f"{number(found.value)} at {share}"
+    low, high = number(found.interval.low), number(found.interval.high)
+    return f"median {number(found.value)} of {low} to {high} at {share}"

@@ -1,11 +1,14 @@
 """From the cells of a record to one estimate per scorer, fraction and metric.
 
-Cells that differ in nothing but the seed are repetitions: their estimate is the mean with Student's
-t interval, which covers the draw of the heads. A single cell has its measurement's own standard
-error, which covers the sample of documents. Each estimate says which of the two it is.
+Cells that differ in nothing but a seed are repetitions. Random masks are shown as they fell: their
+median with the range of all of them. Draws of the calibration text have their mean with Student's t
+interval. A single cell has its measurement's own standard error, which covers the sample of
+documents. Each estimate says which of the three it is.
 """
 
 import math
+import statistics
+from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
 from sentinel_research.record import CellRecord, Measurement, RunRecord
@@ -14,7 +17,12 @@ from sentinel_research.statistics import Interval, mean_interval, normal_interva
 DENSE = "dense"
 FLOOR = "floor_perplexity"
 FLOOR_RATE = "floor_entropy_rate_perplexity"
+_OF = ": "
 _PREFERRED = ("token_perplexity", "word_perplexity")
+
+
+Repeats = Literal["masks", "calibration", "nothing"]
+Over = Literal["masks", "calibration", "documents", "nothing"]
 
 
 class Metric(NamedTuple):
@@ -33,22 +41,27 @@ class Estimate(NamedTuple):
     """A metric of one scorer at one fraction, in the metric's unit."""
 
     value: float
-    """The measured value, or the mean over seeds."""
+    """The measured value, the median of the masks, or the mean over calibration seeds."""
     stderr: float | None
-    """Its standard error; null if the task gives none."""
+    """Its standard error; null for masks, and if the task gives none."""
     interval: Interval | None
-    """Its 95% interval; null without a standard error."""
-    over: Literal["seeds", "documents", "nothing"]
+    """Its 95% interval, for masks their whole range; null without a standard error."""
+    over: Over
     """What the standard error and the interval cover."""
-    num_cells: int
-    """Cells that were measured."""
+    values: tuple[float, ...]
+    """What each cell measured, in the order of their seeds."""
+
+    @property
+    def num_cells(self) -> int:
+        """Cells that were measured."""
+        return len(self.values)
 
 
 class Group(NamedTuple):
     """The cells of one scorer at one fraction, which differ in their seed."""
 
     scorer: str
-    """Registered scorer, or `DENSE`."""
+    """Registered scorer, after the variant's name if there are any; or `DENSE`."""
     fraction: float
     """Share asked for; 0 for the dense model."""
     cells: tuple[CellRecord, ...]
@@ -58,6 +71,14 @@ class Group(NamedTuple):
     def is_dense(self) -> bool:
         """Whether this is the model before pruning."""
         return self.fraction == 0 and self.scorer == DENSE
+
+    @property
+    def repeats(self) -> Repeats:
+        """What is drawn anew in every cell: the mask, the calibration text, or nothing."""
+        specs = [cell.prune_spec for cell in self.cells if cell.prune_spec is not None]
+        if len({spec["seed"] for spec in specs}) > 1:
+            return "masks"
+        return "calibration" if len({calibration_seed(spec) for spec in specs}) > 1 else "nothing"
 
     @property
     def name(self) -> str:
@@ -71,19 +92,41 @@ def group_cells(record: RunRecord) -> list[Group]:
     Args:
         record: Cells that its recipe asks for and that are not there become empty groups.
     """
-    grid: dict[str, Any] = record.recipe.get("prune") or {}
     cells: dict[tuple[str, float], list[CellRecord]] = {(DENSE, 0.0): []}
-    for scorer in grid.get("scorers", []):
-        for fraction in sorted(grid.get("fractions", [])):
-            if fraction > 0:
-                cells[scorer, fraction] = []
+    for key in _asked(record.recipe.get("prune") or {}):
+        cells[key] = []
     for cell in record.cells:
         spec = cell.prune_spec
-        key = (DENSE, 0.0) if spec is None else (spec["scorer"], spec["fraction"])
+        key = (DENSE, 0.0) if spec is None else (arm_of(spec), spec["fraction"])
         cells.setdefault(key, []).append(cell)
     scorers = list(dict.fromkeys(scorer for scorer, _ in cells))
+    for key, found_cells in cells.items():
+        cells[key] = sorted(found_cells, key=_seeds)
     ordered = sorted(cells, key=lambda key: (scorers.index(key[0]), key[1]))
     return [Group(scorer, share, tuple(cells[scorer, share])) for scorer, share in ordered]
+
+
+def _asked(grid: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    """Arm and fraction of everything that a recipe's grid asks for, variant by variant."""
+    variants: dict[str | None, dict[str, Any]] = grid.get("variants") or {None: {}}
+    for name, changes in variants.items():
+        own = {**grid, **{key: value for key, value in changes.items() if value is not None}}
+        for scorer in own.get("scorers", []):
+            for fraction in sorted(own.get("fractions", [])):
+                if fraction > 0:
+                    yield arm_of({"scorer": scorer, "variant": name}), fraction
+
+
+def arm_of(spec: dict[str, Any]) -> str:
+    """What the cells of a pruning are called: the scorer, after its variant if there are any."""
+    variant = spec.get("variant")
+    return f"{variant}{_OF}{spec['scorer']}" if variant else str(spec["scorer"])
+
+
+def split_arm(arm: str) -> tuple[str, str]:
+    """Variant (empty if there are none) and scorer of an arm."""
+    variant, _, scorer = arm.rpartition(_OF)
+    return variant, scorer
 
 
 def list_tasks(record: RunRecord) -> list[str]:
@@ -150,16 +193,19 @@ def estimate(group: Group, task: str, metric: Metric) -> Estimate | None:
     found = [one for cell in group.cells if (one := measured(cell, task, metric))]
     if not found:
         return None
-    if len(found) > 1:
-        values = [one.value for one in found]
+    values = tuple(one.value for one in found)
+    if len(values) > 1 and group.repeats == "calibration":
         mean = mean_interval(values)
-        variance = sum((value - mean.value) ** 2 for value in values) / (len(values) - 1)
-        return Estimate(mean.value, (variance / len(values)) ** 0.5, mean, "seeds", len(values))
+        stderr = statistics.stdev(values) / len(values) ** 0.5
+        return Estimate(mean.value, stderr, mean, "calibration", values)
+    if len(values) > 1:
+        median = statistics.median(values)
+        return Estimate(median, None, Interval(median, min(values), max(values)), "masks", values)
     (only,) = found
     if only.stderr is None:
-        return Estimate(only.value, None, None, "nothing", 1)
+        return Estimate(only.value, None, None, "nothing", values)
     interval = normal_interval(only.value, only.stderr)
-    return Estimate(only.value, only.stderr, interval, "documents", 1)
+    return Estimate(only.value, only.stderr, interval, "documents", values)
 
 
 def explain_missing(group: Group, task: str, metric: Metric) -> str | None:
@@ -167,17 +213,32 @@ def explain_missing(group: Group, task: str, metric: Metric) -> str | None:
     if not group.cells:
         return f"{group.name}: not run"
     reasons = [
-        f"{_cell_in_words(group, cell)}: {_reason(cell, task, metric)}"
+        f"{cell_in_words(group, cell)}: {_reason(cell, task, metric)}"
         for cell in group.cells
         if measured(cell, task, metric) is None
     ]
     return "; ".join(reasons) or None
 
 
-def _cell_in_words(group: Group, cell: CellRecord) -> str:
-    if cell.prune_spec is None or len(group.cells) == 1:
+def cell_in_words(group: Group, cell: CellRecord) -> str:
+    """A cell of a group, named by the seed in which it differs from the others."""
+    spec = cell.prune_spec
+    if spec is None or group.repeats == "nothing":
         return group.name
-    return f"{group.name}, seed {cell.prune_spec['seed']}"
+    if group.repeats == "calibration":
+        return f"{group.name}, calibration seed {calibration_seed(spec)}"
+    return f"{group.name}, seed {spec['seed']}"
+
+
+def calibration_seed(spec: dict[str, Any]) -> int | None:
+    """Which calibration text a pruning reads; null if it reads none."""
+    calibration = spec.get("calibration")
+    return None if calibration is None else calibration["seed"]
+
+
+def _seeds(cell: CellRecord) -> tuple[int, int]:
+    spec = cell.prune_spec or {"seed": 0}
+    return spec["seed"], calibration_seed(spec) or 0
 
 
 def _reason(cell: CellRecord, task: str, metric: Metric) -> str:

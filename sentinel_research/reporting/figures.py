@@ -14,13 +14,22 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from sentinel_research.reporting.curves import Curve, Frame, TaskCurves, choose_frame
 from sentinel_research.reporting.estimates import Estimate
 from sentinel_research.reporting.numbers import number
-from sentinel_research.reporting.svg import INK, MARK, Drawing, drawing_style, printable, save
+from sentinel_research.reporting.svg import (
+    INK,
+    MARK,
+    Drawing,
+    drawing_style,
+    marked,
+    printable,
+    save,
+)
 
 # Okabe and Ito's colours, those with contrast 3:1 on white and on near-black; two of them darkened
 _COLOURS = ("#2a86c8", "#d55e00", "#009e73", "#c4649b", "#b07a00", "#7d6fd1")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
 _DASHES = ("-", "--", "-.", ":")
 _SIZE_INCHES = (5.2, 3.9)
+_WIDE_INCHES = (8.0, 5.2)
 _LEGEND_LETTERS = 48
 
 
@@ -39,12 +48,9 @@ def draw_curves(curves: TaskCurves, synthetic_data: bool) -> Drawing:
     label = _in_words(curves.metric.label)
     title = f"{label[0].upper()}{label[1:]} against fraction pruned on {curves.task}"
     with drawing_style():
-        figure, axes = _new_figure(curves.task, synthetic_data)
+        figure, axes = _new_figure(curves.task, synthetic_data, is_crowded(curves))
         _scale(axes, choose_frame(curves))
-        apart = _step_apart(curves) if curves.curves else 0.0
-        middle = (len(curves.curves) - 1) / 2
-        for index, curve in enumerate(curves.curves):
-            _draw_curve(axes, curve, curves.dense, index, (index - middle) * apart)
+        _draw_all(axes, curves)
         if curves.dense is not None:
             _draw_dense(axes, curves.dense)
         if curves.floor is not None:
@@ -55,9 +61,17 @@ def draw_curves(curves: TaskCurves, synthetic_data: bool) -> Drawing:
         shares = {point.fraction for curve in curves.curves for point in curve.points}
         ticks = sorted(shares | ({0.0} if curves.dense is not None else set()))
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-        _draw_legend(figure, axes)
+        if is_crowded(curves):
+            _draw_ordered_legend(figure, axes, curves)
+        else:
+            _draw_legend(figure, axes)
         name = "figure_" + re.sub(r"[^A-Za-z0-9._-]", "_", curves.task)
-        return save(figure, name, title, _marked(curves.in_words(), synthetic_data))
+        return save(figure, name, title, marked(curves.in_words(), synthetic_data))
+
+
+def is_crowded(curves: TaskCurves) -> bool:
+    """Whether there are more curves than colours, so that they can hardly be told apart."""
+    return len(curves.curves) > len(_COLOURS)
 
 
 def draw_losses(losses: Sequence[dict[str, Any]], synthetic_data: bool) -> Drawing:
@@ -72,7 +86,7 @@ def draw_losses(losses: Sequence[dict[str, Any]], synthetic_data: bool) -> Drawi
     steps = [entry["step"] for entry in losses]
     values = [entry["loss"] for entry in losses]
     with drawing_style():
-        figure, axes = _new_figure("training", synthetic_data)
+        figure, axes = _new_figure("training", synthetic_data, False)
         axes.plot(steps, values, color=_COLOURS[0], linewidth=1.8, gid="loss")
         axes.set_xlabel("step")
         axes.set_ylabel("training loss (nats per token)")
@@ -80,11 +94,11 @@ def draw_losses(losses: Sequence[dict[str, Any]], synthetic_data: bool) -> Drawi
             f"loss {number(values[0])} at step {steps[0]}, {number(values[-1])} at step {steps[-1]}"
         )
         title = "Training loss against step"
-        return save(figure, "training_loss", title, _marked(words, synthetic_data))
+        return save(figure, "training_loss", title, marked(words, synthetic_data))
 
 
-def _new_figure(title: str, synthetic_data: bool) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=_SIZE_INCHES, layout="constrained")
+def _new_figure(title: str, synthetic_data: bool, is_wide: bool) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=_WIDE_INCHES if is_wide else _SIZE_INCHES, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.grid(axis="y")
@@ -113,8 +127,51 @@ def _step_apart(curves: TaskCurves) -> float:
     return min(0.008 * shares[-1], 0.5 * min(gaps) / len(curves.curves))
 
 
-def _draw_curve(axes: Axes, curve: Curve, dense: Estimate | None, index: int, aside: float) -> None:
-    colour = _COLOURS[index % len(_COLOURS)]
+def _draw_all(axes: Axes, curves: TaskCurves) -> None:
+    if not curves.curves:
+        return
+    apart = _step_apart(curves)
+    beside = [curve for curve in curves.curves if not curve.is_of_masks]
+    middle = (len(beside) - 1) / 2
+    for index, curve in enumerate(curves.curves):
+        if curve.is_of_masks:
+            _draw_band(axes, curve, curves.dense, index)
+            continue
+        place = beside.index(curve)
+        line = {
+            "color": _COLOURS[place % len(_COLOURS)],
+            "linestyle": _DASHES[place // len(_COLOURS) % len(_DASHES)],
+            "linewidth": 1.6,
+            "marker": _MARKERS[place % len(_MARKERS)],
+        }
+        _draw_line(axes, curve, curves.dense, index, line, (place - middle) * apart)
+        for point in curve.points:
+            if point.estimate is not None:
+                share = point.fraction + (place - middle) * apart
+                _draw_interval(axes, share, point.estimate, str(line["color"]))
+
+
+def _draw_band(axes: Axes, curve: Curve, dense: Estimate | None, index: int) -> None:
+    """The range of the masks as a band, their median as a line; broken where nothing is known."""
+    edges = [] if dense is None else [(0.0, dense.value, dense.value)]
+    for point in curve.points:
+        interval = point.estimate.interval if point.estimate else None
+        low, high = (interval.low, interval.high) if interval else (math.nan, math.nan)
+        edges.append((point.fraction, low, high))
+    shares, lows, highs = zip(*edges, strict=True)
+    axes.fill_between(shares, lows, highs, color=INK, alpha=0.2, linewidth=0, gid=f"band-{index}")
+    line = {"color": INK, "linestyle": "-", "linewidth": 2.6, "marker": "_"}
+    _draw_line(axes, curve, dense, index, line, 0.0)
+
+
+def _draw_line(
+    axes: Axes,
+    curve: Curve,
+    dense: Estimate | None,
+    index: int,
+    line: dict[str, Any],
+    aside: float,
+) -> None:
     start = [] if dense is None else [(0.0, dense.value)]
     # a point that was not measured breaks the line: nothing is interpolated
     drawn = start + [
@@ -124,19 +181,13 @@ def _draw_curve(axes: Axes, curve: Curve, dense: Estimate | None, index: int, as
     axes.plot(
         [share for share, _ in drawn],
         [value for _, value in drawn],
-        color=colour,
-        linestyle=_DASHES[index // len(_COLOURS) % len(_DASHES)],
-        linewidth=1.6,
-        marker=_MARKERS[index % len(_MARKERS)],
+        **line,
         markersize=5.5,
         # the dense point belongs to all curves and is drawn once
         markevery=list(range(len(start), len(drawn))),
         label=printable(curve.scorer),
         gid=f"curve-{index}",
     )
-    for point in curve.points:
-        if point.estimate is not None:
-            _draw_interval(axes, point.fraction + aside, point.estimate, colour)
 
 
 def _draw_dense(axes: Axes, dense: Estimate) -> None:
@@ -174,9 +225,16 @@ def _draw_legend(figure: Figure, axes: Axes) -> None:
         figure.legend(handles, labels, loc="outside lower left", ncols=columns)
 
 
+def _draw_ordered_legend(figure: Figure, axes: Axes, curves: TaskCurves) -> None:
+    """Name the curves beside the figure, from top to bottom as they end."""
+    values = {printable(curve.scorer): curve.last_value() for curve in curves.curves}
+    ends = {label: value for label, value in values.items() if value is not None}
+    named = list(zip(*axes.get_legend_handles_labels(), strict=True))
+    # the dense model, which starts them all, comes last
+    named.sort(key=lambda pair: ends.get(pair[1], -math.inf), reverse=True)
+    handles, labels = zip(*named, strict=True)
+    figure.legend(handles, labels, loc="outside right upper", handlelength=3.2)
+
+
 def _in_words(metric: str) -> str:
     return metric.replace("_", " ")
-
-
-def _marked(description: str, synthetic_data: bool) -> str:
-    return f"Synthetic data. {description}" if synthetic_data else description

@@ -66,3 +66,24 @@ def quantity(amount: int, noun: str) -> str:
         ('1 cell', '2 cells')
     """
     return f"{amount:,} {noun}" if amount == 1 else f"{amount:,} {noun}s"
+
+
+def coefficient(value: float) -> str:
+    """A correlation, an overlap or another number of the order of one, to two decimals.
+
+    Example:
+        >>> coefficient(0.98765), coefficient(-0.001), coefficient(12.3)
+        ('0.99', '0.00', '12.30')
+    """
+    # no minus sign before a zero
+    return f"{round(value, 2) + 0.0:.2f}"
+
+
+def p_value(value: float) -> str:
+    """A p value to two significant digits, or to three decimals from 0.1 on.
+
+    Example:
+        >>> p_value(0.047619), p_value(0.5), p_value(1.23e-7)
+        ('0.048', '0.500', '1.2e-07')
+    """
+    return f"{value:.3f}" if value >= 0.1 else f"{value:#.2g}"

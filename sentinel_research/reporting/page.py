@@ -7,7 +7,9 @@ import yaml
 
 from sentinel_research.record import RunRecord
 from sentinel_research.reporting import tables
-from sentinel_research.reporting.curves import explain_intervals, task_curves
+from sentinel_research.reporting.criteria import Part, compare_criteria, compare_on_task
+from sentinel_research.reporting.criteria.panels import draw_panels
+from sentinel_research.reporting.curves import TaskCurves, explain_intervals, task_curves
 from sentinel_research.reporting.estimates import (
     FLOOR,
     FLOOR_RATE,
@@ -18,7 +20,7 @@ from sentinel_research.reporting.estimates import (
     list_metrics,
     list_tasks,
 )
-from sentinel_research.reporting.figures import draw_curves, draw_losses
+from sentinel_research.reporting.figures import draw_curves, draw_losses, is_crowded
 from sentinel_research.reporting.numbers import number, quantity
 from sentinel_research.reporting.svg import Drawing
 from sentinel_research.reporting.tables import Table
@@ -29,6 +31,8 @@ class TaskSection(NamedTuple):
 
     task: str
     figure: Drawing | None
+    panels: Drawing | None
+    """The same line by line; null where the figure itself is readable."""
     no_figure: str
     """Why there is no figure; empty if there is one."""
     missing: tuple[str, ...]
@@ -38,6 +42,10 @@ class TaskSection(NamedTuple):
     floor: str
     """The entropy floor in words; empty if the task knows none."""
     table: Table | None
+    against_random: Part | None
+    """The criteria against random masks; null if nothing was measured or pruned."""
+    curves: TaskCurves | None
+    """What the figure shows, at full precision."""
 
 
 class Section(NamedTuple):
@@ -61,6 +69,8 @@ class Page(NamedTuple):
     facts: tuple[tuple[str, str], ...]
     """Name and value of what identifies the run."""
     tasks: tuple[TaskSection, ...]
+    criteria: tuple[Part, ...]
+    """How the criteria compare, whatever the task; empty if the run compares none."""
     training: Section | None
     training_figure: Drawing | None
     sections: tuple[Section, ...]
@@ -76,7 +86,9 @@ class Page(NamedTuple):
 
     def figures(self) -> list[Drawing]:
         """Every figure of the report."""
-        found = [*(section.figure for section in self.tasks), self.training_figure]
+        found = [section.figure for section in self.tasks]
+        found += [section.panels for section in self.tasks]
+        found += [*(part.figure for part in self.criteria), self.training_figure]
         return [figure for figure in found if figure is not None]
 
 
@@ -96,6 +108,7 @@ def build_page(record: RunRecord) -> Page:
         verdict=verdict(record),
         facts=tuple(_facts(record)),
         tasks=tuple(_task_section(record, groups, task) for task in list_tasks(record)),
+        criteria=compare_criteria(groups, record.synthetic_data),
         training=_training(record, bool(losses)),
         training_figure=draw_losses(losses, record.synthetic_data) if losses else None,
         sections=tuple(section for section in _sections(record) if section.table.rows),
@@ -171,22 +184,28 @@ def _task_section(record: RunRecord, groups: list[Group], task: str) -> TaskSect
     metrics = list_metrics(record, task)
     if not metrics:
         nothing = f"No cell of {task} was measured, so there is nothing to draw."
-        return TaskSection(task, None, nothing, (), (), _floor(record, task, ""), None)
+        floor = _floor(record, task, "")
+        return TaskSection(task, None, None, nothing, (), (), floor, None, None, None)
     curves = task_curves(record, groups, task, metrics[0])
     missing = [explain_missing(group, task, metrics[0]) for group in groups]
-    figure, no_figure = None, ""
+    figure, panels, no_figure = None, None, ""
     if curves.curves:
         figure = draw_curves(curves, record.synthetic_data)
+        if is_crowded(curves):
+            panels = draw_panels(curves, record.synthetic_data)
     else:
         no_figure = "The recipe prunes nothing, so there is no curve to draw."
     return TaskSection(
         task=task,
         figure=figure,
+        panels=panels,
         no_figure=no_figure,
         missing=tuple(reason for reason in missing if reason is not None),
         intervals=tuple(explain_intervals(curves)),
         floor=_floor(record, task, "" if curves.floor is not None else metrics[0].label),
         table=tables.results_table(record, groups, task, metrics),
+        against_random=compare_on_task(curves),
+        curves=curves,
     )
 
 

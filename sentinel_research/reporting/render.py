@@ -59,6 +59,8 @@ def render_markdown(page: Page) -> str:
     )
     environment.filters["as_table"] = _as_table
     environment.filters["as_code"] = _as_code
+    # what a macro returns was escaped inside it
+    environment.filters["as_markup"] = MarkdownText
     text = environment.get_template("report.md.j2").render(page=page)
     return re.sub(r"\n{3,}", "\n\n", text)
 

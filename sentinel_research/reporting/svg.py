@@ -73,6 +73,11 @@ def printable(text: str) -> str:
     )
 
 
+def marked(description: str, synthetic_data: bool) -> str:
+    """The description of a figure, which says first if its data are synthetic."""
+    return f"Synthetic data. {description}" if synthetic_data else description
+
+
 def save(figure: Figure, name: str, title: str, description: str) -> Drawing:
     """Write a figure as SVG, within `drawing_style()`.
 

@@ -9,6 +9,7 @@ from sentinel_research.reporting.estimates import (
     Estimate,
     Group,
     Metric,
+    cell_in_words,
     estimate,
     explain_missing,
     measured,
@@ -18,9 +19,12 @@ from sentinel_research.reporting.numbers import counts, fraction, number, with_e
 _HASH = re.compile(r"((?:sha256[:-])?[0-9a-f]{12})[0-9a-f]{4,}")
 _DATASET_COLUMNS = ("source", "id", "repo_id", "config", "split", "revision", "files")
 # what the report reads of a prune stage's report
-_HEADS_REMOVED = "num_heads_removed"
+_REMOVED = "num_removed"
+_BEFORE = "num_before"
 _PARAMETERS_BEFORE = "num_parameters_before"
 _PARAMETERS_AFTER = "num_parameters_after"
+_PARAMETERS_NONZERO = "num_nonzero_parameters_after"
+_WEIGHTS = ("weight", "2:4")
 NOT_RECORDED = "not recorded"
 NOT_MEASURED = "not measured"
 
@@ -63,8 +67,8 @@ def results_table(
     first, *others = metrics
     dense = estimate(next(group for group in groups if group.is_dense), task, first)
     # what a phone shows without scrolling comes first
-    headers = ["scorer", "fraction", f"{first.label} ±", "95% interval", "ratio to dense"]
-    headers += ["seeds", "heads removed", "parameters"]
+    headers = ["scorer", "fraction", f"{first.label} ±", "interval", "ratio to dense"]
+    headers += ["seeds", "removed", "parameters"]
     headers += [f"{metric.label} ±" for metric in others]
     rows = []
     for group in groups:
@@ -77,7 +81,7 @@ def results_table(
                 _interval(found),
                 _ratio(found, dense),
                 Cell(_seeds(group, task, first), kind="number"),
-                Cell(_heads(group), kind="number"),
+                Cell(_removed(group), kind="number"),
                 Cell(_parameters(record, group), kind="number"),
                 *(_value(group, task, metric) for metric in others),
             )
@@ -93,10 +97,23 @@ def _seeds(group: Group, task: str, metric: Metric) -> str:
     return str(asked) if found == asked else f"{found} of {asked}"
 
 
-def _heads(group: Group) -> str:
+def _removed(group: Group) -> str:
+    """Units removed of all units, per kind of which any went."""
     if group.is_dense:
         return "0"
-    return _recorded(group, _HEADS_REMOVED)
+    reports = [cell.prune for cell in group.cells if cell.prune]
+    found = [report for report in reports if _REMOVED in report]
+    if not found:
+        return NOT_RECORDED if reports else "-"
+    kinds = dict.fromkeys(kind for report in found for kind in report[_REMOVED])
+    parts = []
+    for kind in kinds:
+        gone = [report[_REMOVED].get(kind, 0) for report in found]
+        before = [report[_BEFORE][kind] for report in found if kind in report.get(_BEFORE, {})]
+        if any(gone):
+            of = f"{counts(gone)} of {counts(before)}" if before else counts(gone)
+            parts.append(f"{of} {kind.replace('_', ' ')}{'' if of == '1' else 's'}")
+    return ", ".join(parts) or "0"
 
 
 def _parameters(record: RunRecord, group: Group) -> str:
@@ -105,7 +122,14 @@ def _parameters(record: RunRecord, group: Group) -> str:
         found = [count for count in known if count is not None]
         return counts(found) if found else "-"
     before, after = _recorded(group, _PARAMETERS_BEFORE), _recorded(group, _PARAMETERS_AFTER)
+    if any(_prunes_weights(cell.prune_spec or {}) for cell in group.cells):
+        return f"{after}, {_recorded(group, _PARAMETERS_NONZERO)} not zero"
     return before if before == after else f"{before} → {after}"
+
+
+def _prunes_weights(spec: dict[str, Any]) -> bool:
+    kinds = spec.get("granularity")
+    return any(kind in _WEIGHTS for kind in ([kinds] if isinstance(kinds, str) else kinds or []))
 
 
 def _recorded(group: Group, key: str) -> str:
@@ -126,9 +150,9 @@ def _value(group: Group, task: str, metric: Metric) -> Cell:
     for cell in group.cells:
         one = measured(cell, task, metric)
         if one is not None:
-            seed = "" if cell.prune_spec is None else f"seed {cell.prune_spec['seed']}: "
+            name = "" if group.repeats == "nothing" else f"{cell_in_words(group, cell)}: "
             error = "" if one.stderr is None else f" ± {one.stderr}"
-            exact.append(f"{seed}{one.value}{error}")
+            exact.append(f"{name}{one.value}{error}")
     return Cell(with_error(found.value, found.stderr), "; ".join(exact), "number")
 
 
@@ -136,7 +160,9 @@ def _interval(found: Estimate | None) -> Cell:
     if found is None or found.interval is None:
         return Cell("-", kind="number")
     low, high = number(found.interval.low), number(found.interval.high)
-    over = "t over seeds" if found.over == "seeds" else "over documents"
+    if found.over == "masks":
+        return Cell(f"{low} to {high} (range)", f"of {found.num_cells} masks", "number")
+    over = "t over calibration seeds" if found.over == "calibration" else "over documents"
     return Cell(f"{low} to {high}", over, "number")
 
 

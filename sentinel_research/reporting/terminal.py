@@ -5,7 +5,7 @@ from sentinel_research.reporting.estimates import group_cells, list_metrics, lis
 from sentinel_research.reporting.page import list_problems, verdict
 from sentinel_research.reporting.tables import Table, results_table
 
-_HEADERS = ("scorer", "fraction", "seeds", "95% interval", "ratio to dense")
+_HEADERS = ("scorer", "fraction", "seeds", "interval", "ratio to dense")
 
 
 def summary(record: RunRecord) -> str:

@@ -72,9 +72,9 @@ def test_unknown_recipe_key_names_the_nearest(capsys: pytest.CaptureFixture[str]
 
 
 def test_unknown_scorer_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
-    error = _refused(capsys, "run", "demo", "--set", "prune.scorers=[magnitud]")
-    assert "unknown scorer 'magnitud'" in error
-    assert "Did you mean 'magnitude'" in error
+    error = _refused(capsys, "run", "demo", "--set", "prune.scorers=[magnitude_l3]")
+    assert "unknown scorer 'magnitude_l3'" in error
+    assert "Did you mean 'magnitude_l" in error
 
 
 def test_unknown_recovery_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -123,7 +123,7 @@ def test_fraction_outside_zero_to_one_is_refused(
 
 def test_scorer_that_reads_text_needs_calibration(capsys: pytest.CaptureFixture[str]) -> None:
     error = _refused(capsys, "run", "demo", "--set", "prune.calibration=null")
-    assert "the scorer 'entropy' reads calibration text" in error
+    assert "the scorer 'entropy_low' reads calibration text" in error
     assert "--set prune.calibration.corpus=" in error
 
 
@@ -216,11 +216,25 @@ def test_defect_is_one_line_without_debug_and_a_traceback_with_it(
 @pytest.mark.parametrize(
     ("kind", "names"),
     [
-        ("recipes", ["demo", "shakespeare-heads", "stories260k-heads"]),
-        ("scorers", ["entropy", "leave_one_out", "magnitude", "random", "taylor"]),
+        (
+            "recipes",
+            ["demo", "criteria-stories260k", "shakespeare-heads", "structured-unstructured"],
+        ),
+        (
+            "scorers",
+            [
+                "entropy_low",
+                "flap",
+                "leave_one_out",
+                "magnitude_l2",
+                "random",
+                "sparsegpt",
+                "taylor",
+            ],
+        ),
         ("tasks", ["sentinel_gutenberg", "sentinel_ptb", "sentinel_shakespeare"]),
         ("corpora", ["gutenberg", "ptb", "synthetic", "tinystories", "wikitext2"]),
-        ("architectures", ["gpt2", "llama"]),
+        ("architectures", ["bloom", "gpt2", "gpt_neox", "llama", "mistral", "opt", "qwen2"]),
     ],
 )
 def test_ls_prints_one_described_line_per_name(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from sentinel_research.cli import main
+from sentinel_research.dry_run import dry_run
 from sentinel_research.errors import CheckFailedError, UsageError
 from sentinel_research.pipeline import default_folder, plan_cells, run
 from sentinel_research.recipe import load_recipe
@@ -20,7 +21,7 @@ TINY = [
     "train.num_steps=12",
     "train.batch_size=4",
     "prune.fractions=[0, 0.5]",
-    "prune.scorers=[random, taylor]",
+    "prune.scorers=[random, gate_gradient]",
     "prune.seeds=[0, 1]",
     "prune.calibration.num_sequences=4",
     "evaluate.limit=6",
@@ -28,7 +29,7 @@ TINY = [
 # one worker trains the finished run once, the other has the README's examples
 pytestmark = pytest.mark.xdist_group("run")
 
-CELLS = ["dense", "random-0.5-seed0", "random-0.5-seed1", "taylor-0.5"]
+CELLS = ["dense", "random-0.5-seed0", "random-0.5-seed1", "gate_gradient-0.5"]
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +85,7 @@ def test_every_cell_is_checked_for_leaks_and_shared_documents(finished: Path) ->
 
 def test_removed_parameters_are_those_of_the_removed_heads(finished: Path) -> None:
     record = RunRecord.read(finished)
-    report = record.cell("taylor-0.5").prune
+    report = record.cell("gate_gradient-0.5").prune
     assert report is not None
     # GPT-2: 4 * hidden * head_dim weights and 3 * head_dim biases a head; 2 of 4 heads, 2 layers
     expected = 4 * (4 * 16 * 4 + 3 * 4)
@@ -119,7 +120,7 @@ def test_folder_of_another_recipe_is_refused(finished: Path) -> None:
 KILLS = {
     "training": "sentinel_research.training.trainer._Report.on_save",
     "saving": "sentinel_research.models.save",
-    "calibration": "sentinel_research.data.calibration.calibration_sequences",
+    "calibration": "sentinel_research.data.calibration.calibration_set",
     "pruning": "sentinel_research.pruning.prune",
     "evaluation": "sentinel_research.evaluation.harness.evaluate",
     "report": "sentinel_research.reporting.report",
@@ -189,6 +190,42 @@ def test_model_that_sees_the_future_fails_the_run(
     assert not RunRecord.read(tmp_path).cell("dense").checks[0].passed
 
 
+def test_calibration_on_the_evaluated_documents_fails_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sentinel_research.data import tasks
+
+    folder = tmp_path / "tasks"
+    folder.mkdir()
+    (folder / "leaky.yaml").write_text(
+        "task: leaky\noutput_type: loglikelihood_rolling\ndoc_to_text: ''\ndoc_to_target: text\n"
+        "custom_dataset: !function sentinel_research.data.corpora.load_task_dataset\n"
+        "dataset_kwargs: {corpus: synthetic}\ntraining_split: test\ntest_split: test\n"
+    )
+    monkeypatch.setattr(tasks, "task_folder", lambda: folder)
+    changes = ["evaluate.tasks=[leaky]", "prune.calibration={task: leaky, num_sequences: 4}"]
+    with pytest.raises(CheckFailedError, match="calibration shares no document with leaky: 4 of 4"):
+        run(load_recipe("demo", [*TINY, *changes]).recipe, tmp_path / "run")
+    record = RunRecord.read(tmp_path / "run")
+    assert [check.passed for check in record.checks] == [True, False]
+    assert record.datasets[-1]["task"] == "calibration"
+
+
+def test_calibration_seeds_give_cells_with_scores_of_their_own(tmp_path: Path) -> None:
+    changes = [
+        "prune.scorers=[gate_gradient, magnitude_l2]",
+        "prune.granularity=[head, neuron]",
+        "prune.calibration_seeds=[3, 5]",
+        "evaluate.limit=2",
+    ]
+    record = run(load_recipe("demo", [*TINY, *changes]).recipe, tmp_path)
+    ids = ["dense", "gate_gradient-0.5-cal3", "gate_gradient-0.5-cal5", "magnitude_l2-0.5"]
+    assert [cell.id for cell in record.cells] == ids
+    plans = [record.cell(cell_id).prune["plan"] for cell_id in ids[1:3]]  # type: ignore[index]
+    assert plans[0]["scores"] != plans[1]["scores"]
+    assert plans[0]["calibration"] != plans[1]["calibration"]
+
+
 def test_failed_cell_is_recorded_and_the_others_still_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,20 +234,20 @@ def test_failed_cell_is_recorded_and_the_others_still_run(
 
     original = pruning.prune
 
-    def fails_for_taylor(model: object, spec: object, **options: object) -> object:
-        if spec.scorer == "taylor":  # type: ignore[attr-defined]
+    def fails_for_gate_gradient(model: object, spec: object, **options: object) -> object:
+        if spec.scorer == "gate_gradient":  # type: ignore[attr-defined]
             raise CheckpointError("does not fit")
         return original(model, spec, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(pruning, "prune", fails_for_taylor, raising=False)
+    monkeypatch.setattr(pruning, "prune", fails_for_gate_gradient, raising=False)
     recipe = load_recipe("demo", TINY).recipe
     record = run(recipe, tmp_path)
     assert record.status == "failed"
     assert {cell.id: cell.status for cell in record.cells} == {
         **dict.fromkeys(CELLS, "done"),
-        "taylor-0.5": "failed",
+        "gate_gradient-0.5": "failed",
     }
-    assert "does not fit" in (record.cell("taylor-0.5").error or "")
+    assert "does not fit" in (record.cell("gate_gradient-0.5").error or "")
     monkeypatch.undo()
     assert run(recipe, tmp_path).status == "done"
 
@@ -224,10 +261,25 @@ def test_dry_run_shows_origins_counts_and_tasks_and_writes_nothing(
     shown = capsys.readouterr().out
     assert "tasks found: sentinel_synthetic" in shown
     assert "models to evaluate: 4" in shown
-    assert "taylor-0.5: 4 of 8 heads" in shown
+    assert "gate_gradient-0.5: 4 of 8 heads" in shown
     assert any("--set" in line and "evaluate.limit" in line for line in shown.splitlines())
     assert any("default" in line and "model.dtype" in line for line in shown.splitlines())
     assert not list(tmp_path.iterdir())
+
+
+def test_dry_run_counts_every_kind_of_unit_and_names_those_of_a_trained_model(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = ["train=null", f"model={{pretrained: {finished / 'model'}}}"]
+    kinds = "prune.granularity=[head, neuron]"
+    shown = dry_run(load_recipe("demo", [*TINY, *changes, kinds]).recipe)
+    (line,) = (line for line in shown.splitlines() if "gate_gradient-0.5:" in line)
+    assert "4 of 8 heads, 64 of 128 neurons, parameters" in line
+    assert "L0H" in line
+    assert line.endswith("and 52 more")
+    layers = dry_run(load_recipe("demo", [*TINY, "prune.granularity=layer"]).recipe)
+    assert "1 of 2 attention blocks, 1 of 2 feed-forward blocks" in layers
+    assert "which ones is known after training" in layers
 
 
 def test_command_prints_the_results_on_stdout_and_progress_on_stderr(
@@ -236,7 +288,7 @@ def test_command_prints_the_results_on_stdout_and_progress_on_stderr(
     overrides = [word for override in TINY for word in ("--set", override)]
     assert main(["run", "demo", "--output", str(finished), *overrides]) == 0
     captured = capsys.readouterr()
-    assert "taylor" in captured.out
+    assert "gate_gradient" in captured.out
     assert "report.html" in captured.err
     assert main(["report", str(finished)]) == 0
 

@@ -11,7 +11,8 @@ from lm_eval.api.model import CacheHook
 from lm_eval.models.huggingface import HFLM
 
 from sentinel_research.errors import CheckpointError, DataError, UsageError
-from sentinel_research.evaluation.adapter import SentinelLM, prune_spec_from_args
+from sentinel_research.evaluation.adapter import SentinelLM
+from sentinel_research.evaluation.arguments import prune_spec_from_args
 from sentinel_research.evaluation.perplexity import RollingLogLikelihood
 from sentinel_research.models import save
 from sentinel_research.models.tiny import byte_tokenizer, tiny_model
@@ -109,57 +110,87 @@ def test_logits_cache_of_lm_eval_is_refused(adapter: Callable[..., SentinelLM]) 
 def test_pruning_while_loading_equals_pruning_before_saving(
     adapter: Callable[..., SentinelLM], folder: Path, tmp_path: Path
 ) -> None:
-    from sentinel_research.models import load
-    from sentinel_research.pruning import prune
+    from sentinel_research.pruning import load, prune
     from sentinel_research.specs import ModelSpec, PruneSpec
 
     loaded = load(ModelSpec(pretrained=str(folder)))
-    pruned, _ = prune(loaded.model, PruneSpec(scorer="magnitude", fraction=0.5))
+    pruned, _ = prune(loaded.model, PruneSpec(scorer="magnitude_l2", fraction=0.5))
     save(pruned, loaded.tokenizer, tmp_path / "pruned")
-    on_the_way = adapter(prune="magnitude", prune_fraction=0.5)
+    on_the_way = adapter(prune="magnitude_l2", prune_fraction=0.5)
     stored = SentinelLM(str(tmp_path / "pruned"), device="cpu")
     requests = _rolling(TEXTS)
     assert on_the_way.loglikelihood_rolling(requests, True) == stored.loglikelihood_rolling(
         requests, True
     )
     info = on_the_way.get_model_info()
-    assert info["sentinel_prune"]["plan"]["scorer"] == "magnitude"
+    assert info["sentinel_prune"]["plan"]["scorer"] == "magnitude_l2"
     assert info["model_num_parameters"] == stored.get_model_info()["model_num_parameters"]
 
 
 def test_removed_heads_change_the_numbers(adapter: Callable[..., SentinelLM]) -> None:
     dense = adapter().loglikelihood_rolling(_rolling(TEXTS[2:3]), True)
-    pruned = adapter(prune="magnitude", prune_fraction=0.5)
+    pruned = adapter(prune="magnitude_l2", prune_fraction=0.5)
     assert abs(pruned.loglikelihood_rolling(_rolling(TEXTS[2:3]), True)[0] - dense[0]) > 1e-2
 
 
 def test_pruning_options_become_the_spec() -> None:
+    from sentinel_research.specs import CalibrationSpec, PruneSpec
+
     arguments = {
-        "prune": "taylor",
+        "prune": "gate_gradient",
         "prune_fraction": 0.5,
+        "prune_granularity": "head+neuron",
         "prune_scope": "global",
-        "prune_min_heads": 0,
-        "calibration": "ptb",
+        "prune_budget": "flops",
+        "prune_normalise": "layer",
+        "prune_form": "mask",
+        "prune_compensate": "bias",
+        "prune_min_per_layer": 0,
+        "prune_seed": 3,
+        "calibration_task": "sst2",
         "calibration_sequences": 8,
+        "calibration_length": 9,
+        "calibration_seed": 4,
         "batch_size": 1,
     }
-    spec = prune_spec_from_args(arguments)
-    assert spec is not None
-    assert (spec.scorer, spec.fraction, spec.scope) == ("taylor", 0.5, "global")
-    assert spec.min_heads_per_layer == 0
-    assert spec.calibration is not None
-    assert (spec.calibration.corpus, spec.calibration.num_sequences) == ("ptb", 8)
+    assert prune_spec_from_args(arguments) == PruneSpec(
+        scorer="gate_gradient",
+        fraction=0.5,
+        granularity=("head", "neuron"),
+        scope="global",
+        budget="flops",
+        normalise="layer",
+        form="mask",
+        compensate="bias",
+        min_per_layer=0,
+        seed=3,
+        calibration=CalibrationSpec(task="sst2", num_sequences=8, sequence_length=9, seed=4),
+    )
     assert arguments == {"batch_size": 1}
+
+
+def test_one_kind_of_unit_and_a_corpus_become_the_spec() -> None:
+    arguments = {"prune": "x", "prune_fraction": 0.5, "prune_granularity": "2:4"}
+    spec = prune_spec_from_args({**arguments, "calibration": "ptb"})
+    assert spec is not None
+    assert spec.granularity == "2:4"
+    assert spec.calibration is not None
+    assert spec.calibration.corpus == "ptb"
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"prune": "random"}, "needs a fraction"),
-        ({"prune_fraction": 0.5}, "no scorer"),
+        ({"prune_fraction": 0.5}, "give prune_fraction but no scorer"),
         ({"prune": "random", "prune_fraction": 1.5}, "fraction"),
         ({"prune": "random", "prune_fraction": 0.5, "prune_scope": "both"}, "scope"),
         ({"prune": "random", "prune_fraction": 0.5, "calibration_seed": 1}, "corpus"),
+        ({"prune": "random", "prune_fraction": 0.5, "prune_granularity": "head+"}, "granularity"),
+        (
+            {"prune": "x", "prune_fraction": 0.5, "calibration": "ptb", "calibration_task": "cb"},
+            "exactly one of `corpus` and `task`",
+        ),
     ],
 )
 def test_pruning_option_that_makes_no_sense_is_refused(
@@ -179,13 +210,31 @@ def test_scorer_that_reads_text_is_refused_without_calibration(
     adapter: Callable[..., SentinelLM],
 ) -> None:
     with pytest.raises(UsageError, match="calibration"):
-        adapter(prune="taylor", prune_fraction=0.5)
+        adapter(prune="gate_gradient", prune_fraction=0.5)
+
+
+def test_calibration_has_the_start_tokens_of_the_evaluation(
+    adapter: Callable[..., SentinelLM], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sentinel_research.data import calibration
+    from sentinel_research.data.calibration_set import CalibrationSet
+
+    seen: dict[str, object] = {}
+
+    def made(spec: object, tokenizer: object, **options: object) -> CalibrationSet:
+        seen.update(options)
+        return CalibrationSet.of(torch.arange(40).reshape(4, 10))
+
+    monkeypatch.setattr(calibration, "calibration_set", made)
+    options = {"prune": "gate_gradient", "prune_fraction": 0.5, "calibration_task": "any"}
+    adapter(**options, add_bos_token=True, prefix_token_id=5)
+    assert seen == {"add_bos_token": True, "prefix_token_id": 5}
 
 
 def test_pruning_options_are_refused_with_a_loaded_model() -> None:
     with pytest.raises(UsageError, match="already loaded"):
         SentinelLM(
-            tiny_model("gpt2"), tokenizer=byte_tokenizer(), prune="magnitude", prune_fraction=0.5
+            tiny_model("gpt2"), tokenizer=byte_tokenizer(), prune="magnitude_l2", prune_fraction=0.5
         )
 
 

@@ -6,19 +6,24 @@ from hypothesis import given, strategies
 
 from sentinel_research.errors import UsageError
 from sentinel_research.models.architectures import build
-from sentinel_research.models.tiny import byte_tokenizer, tiny_model
+from sentinel_research.models.tiny import FAMILIES, byte_tokenizer, tiny_model
 from sentinel_research.registry import get
 
+_COMMON = {"num_hidden_layers": 2, "num_attention_heads": 4, "hidden_size": 24}
+_GROUPED = {**_COMMON, "num_key_value_heads": 2, "intermediate_size": 17}
 SMALL = {
     "gpt2": {"n_layer": 2, "n_head": 3, "n_embd": 21, "n_positions": 16},
-    "llama": {
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "hidden_size": 24,
-        "intermediate_size": 17,
-    },
+    "opt": {**_COMMON, "ffn_dim": 17, "max_position_embeddings": 16},
+    "bloom": {"n_layer": 2, "n_head": 3, "hidden_size": 21},
+    "gpt_neox": {**_COMMON, "intermediate_size": 17},
+    "llama": _GROUPED,
+    "mistral": {**_GROUPED, "sliding_window": 8},
+    "qwen2": _GROUPED,
 }
+
+
+def test_every_family_that_can_be_pruned_can_be_trained() -> None:
+    assert set(SMALL) == set(FAMILIES)
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -86,7 +91,7 @@ def test_byte_tokenizer_gives_every_text_back(text: str) -> None:
 _tokenizer = byte_tokenizer()
 
 
-@pytest.mark.parametrize("family", ["gpt2", "llama"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_tiny_model_is_seeded_and_random_everywhere(family: str) -> None:
     one, same, other = (tiny_model(family, seed=seed) for seed in (1, 1, 2))
     for a, b, c in zip(one.parameters(), same.parameters(), other.parameters(), strict=True):

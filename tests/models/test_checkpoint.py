@@ -8,31 +8,42 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from sentinel_research.errors import CheckpointError, UsageError
-from sentinel_research.models import check_checkpoint, heads_of, load, save
+from sentinel_research.models import check_checkpoint, load_stored, save, structure_of
 from sentinel_research.models.checkpoint import find_folder
-from sentinel_research.models.pruned import PrunedGPT2LMHeadModel, PrunedLlamaForCausalLM
-from sentinel_research.models.tiny import byte_tokenizer, tiny_model
-from sentinel_research.pruning import make_plan, mask, remove
+from sentinel_research.models.pruned import PRUNED_CLASSES
+from sentinel_research.models.tiny import FAMILIES, byte_tokenizer, tiny_model
+from sentinel_research.pruning import PruningPlan, make_plan, mask, remove
 from sentinel_research.pruning.surgery import probe_inputs
 from sentinel_research.specs import ModelSpec
 
-KEPT = {"gpt2": [[0, 4], [], [1, 2, 3]], "llama": [[], [0, 1, 2], [4, 5, 6, 7]]}
+# one emptied layer, one without its feed-forward block, one whole; groups unequal where there are
+HEADS = [[], [0, 1, 2], [3, 4]]
+NEURONS = [[0, 3, 36], [], [1, 2]]
 
 
-@pytest.fixture(params=["gpt2", "llama"])
+def _plan(model: PreTrainedModel) -> PruningPlan:
+    return make_plan(
+        structure_of(model.config), HEADS, neurons=NEURONS, without={"ffn": [1]}, scorer="mine"
+    )
+
+
+@pytest.fixture(params=FAMILIES)
 def pruned(request: pytest.FixtureRequest) -> PreTrainedModel:
     model = tiny_model(request.param)
-    return remove(model, make_plan(heads_of(model.config), KEPT[request.param], scorer="mine"))
+    return remove(model, _plan(model))
 
 
 def test_pruned_checkpoint_loads_with_its_plan(pruned: PreTrainedModel, tmp_path: Path) -> None:
     save(pruned, byte_tokenizer(), tmp_path / "new" / "model")
-    model, tokenizer, report = load(ModelSpec(pretrained=str(tmp_path / "new" / "model")))
+    model, tokenizer, report = load_stored(ModelSpec(pretrained=str(tmp_path / "new" / "model")))
     inputs = probe_inputs(pruned)
     assert torch.equal(model(**inputs).logits, pruned(**inputs).logits)
     assert tokenizer.decode(tokenizer.encode("déjà vu")) == "déjà vu"
-    assert report["kept_heads"] == KEPT[report["model_type"].removeprefix("pruned_")]
+    assert report["model_type"] == pruned.config.model_type
+    assert report["kept_heads"] == HEADS
+    assert report["num_neurons"] == [3, 0, 2]
     assert report["pruning"]["scorer"] == "mine"
+    assert structure_of(model.config) == structure_of(pruned.config)
 
 
 def test_pruned_checkpoint_holds_safetensors_and_the_remote_file(
@@ -44,11 +55,24 @@ def test_pruned_checkpoint_holds_safetensors_and_the_remote_file(
     assert not {name for name in names if name.endswith((".bin", ".pt"))}
     config = json.loads((tmp_path / "model" / "config.json").read_text())
     assert config["auto_map"]["AutoModelForCausalLM"].startswith("sentinel_remote.Pruned")
-    assert config["per_layer_config"]["1"]["kept_heads"] == list(heads_of(pruned.config).kept[1])
-    # the head counts of the dense model keep their meaning
-    heads = {"pruned_gpt2": ("n_head", 5), "pruned_llama": ("num_attention_heads", 8)}
-    key, value = heads[config["model_type"]]
-    assert config[key] == value
+    assert config["per_layer_config"] == {
+        "0": {"kept_heads": [], "kept_neurons": [0, 3, 36]},
+        "1": {"kept_heads": [0, 1, 2], "kept_neurons": [], "skip": ["ffn"]},
+        "2": {"kept_heads": [3, 4], "kept_neurons": [1, 2]},
+    }
+    # the counts of the dense model keep their meaning
+    dense = tiny_model(config["model_type"].removeprefix("pruned_")).config.to_dict()
+    counts = [key for key in dense if "head" in key or "inner" in key or "intermediate" in key]
+    assert counts
+    assert {key: config[key] for key in counts} == {key: dense[key] for key in counts}
+
+
+def test_configuration_of_pruned_heads_alone_names_nothing_else(tmp_path: Path) -> None:
+    model = tiny_model("gpt2")
+    pruned = remove(model, make_plan(structure_of(model.config), HEADS))
+    save(pruned, byte_tokenizer(), tmp_path / "model")
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    assert config["per_layer_config"] == {str(i): {"kept_heads": h} for i, h in enumerate(HEADS)}
 
 
 def test_pruned_checkpoint_cannot_be_loaded_as_the_dense_family(
@@ -61,30 +85,38 @@ def test_pruned_checkpoint_cannot_be_loaded_as_the_dense_family(
     del config["per_layer_config"]
     path.write_text(json.dumps(config))
     with pytest.raises(CheckpointError, match="do not match its config"):
-        load(ModelSpec(pretrained=str(folder)))
+        load_stored(ModelSpec(pretrained=str(folder)))
 
 
-def test_heads_that_do_not_match_the_weights_are_refused(
-    pruned: PreTrainedModel, tmp_path: Path
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("kept_heads", [3], "of another shape"),
+        ("kept_neurons", [1], "of another shape"),
+        ("skip", ["ffn"], "cannot keep neurons"),
+        ("kept_heads", [4, 3], "ascending"),
+        ("kept_heads", [3, 99], "names head 99"),
+    ],
+    ids=["heads", "neurons", "block", "order", "range"],
+)
+def test_parts_that_do_not_match_the_weights_are_refused(
+    pruned: PreTrainedModel, key: str, value: object, message: str, tmp_path: Path
 ) -> None:
     folder = save(pruned, byte_tokenizer(), tmp_path / "model")
     path = folder / "config.json"
     config = json.loads(path.read_text())
-    config["per_layer_config"]["2"]["kept_heads"] = [0]
+    config["per_layer_config"]["2"][key] = value
     path.write_text(json.dumps(config))
-    with pytest.raises(CheckpointError, match="of another shape"):
-        load(ModelSpec(pretrained=str(folder)))
+    with pytest.raises(CheckpointError, match=message):
+        load_stored(ModelSpec(pretrained=str(folder)))
 
 
-@pytest.mark.parametrize("model_class", [PrunedGPT2LMHeadModel, PrunedLlamaForCausalLM])
-def test_model_built_from_a_configuration_is_initialised(model_class: type) -> None:
-    family = "gpt2" if model_class is PrunedGPT2LMHeadModel else "llama"
-    dense = tiny_model(family)
-    pruned = remove(dense, make_plan(heads_of(dense.config), KEPT[family]))
+def test_model_built_from_a_configuration_is_initialised(pruned: PreTrainedModel) -> None:
+    model_class = PRUNED_CLASSES[pruned.config.model_type.removeprefix("pruned_")][1]
     fresh = model_class(pruned.config)
     for name, parameter in fresh.named_parameters():
         assert parameter.isfinite().all(), name
-        if parameter.ndim == 2:
+        if parameter.ndim == 2 and parameter.numel() > 100:
             # the family's own initialisation, not torch's default
             assert 0.3 * 0.02 < float(parameter.detach().std()) < 1.5 * 0.02, name
     with torch.device("meta"):
@@ -104,7 +136,7 @@ def test_sharded_checkpoint_is_checked_and_loaded(pruned: PreTrainedModel, tmp_p
 
 def test_masked_model_is_not_saved(tmp_path: Path) -> None:
     model = tiny_model("gpt2")
-    masked = mask(model, make_plan(heads_of(model.config), KEPT["gpt2"]))
+    masked = mask(model, _plan(model))
     with pytest.raises(UsageError, match="masked model cannot be saved") as caught:
         save(masked, byte_tokenizer(), tmp_path / "model")
     assert "form='remove'" in caught.value.hint
@@ -119,7 +151,7 @@ def test_existing_folder_is_kept_unless_overwriting(tmp_path: Path) -> None:
         save(tiny_model("llama"), byte_tokenizer(), folder)
     assert (folder / "note.txt").exists()
     save(tiny_model("llama"), byte_tokenizer(), folder, overwrite=True)
-    assert load(ModelSpec(pretrained=str(folder))).report["model_type"] == "llama"
+    assert load_stored(ModelSpec(pretrained=str(folder))).report["model_type"] == "llama"
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 

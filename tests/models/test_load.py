@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from sentinel_research.errors import CheckpointError, UsageError
-from sentinel_research.models import check_checkpoint, load, load_tokenizer, save
+from sentinel_research.models import check_checkpoint, load_stored, load_tokenizer, save
 from sentinel_research.models.tiny import byte_tokenizer, tiny_model
 from sentinel_research.specs import ModelSpec
 
@@ -27,7 +27,7 @@ def folder(pristine: Path, tmp_path: Path) -> Path:
 
 
 def _load(folder: Path, **options: object) -> object:
-    return load(ModelSpec(pretrained=str(folder), **options))
+    return load_stored(ModelSpec(pretrained=str(folder), **options))
 
 
 def test_loaded_model_computes_what_the_saved_one_did(folder: Path) -> None:
@@ -171,15 +171,15 @@ def test_missing_folder_names_the_nearest_sibling(folder: Path) -> None:
 def test_hub_id_out_of_reach_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(CheckpointError, match="'nobody/no-such-model'") as caught:
-        load(ModelSpec(pretrained="nobody/no-such-model"))
+        load_stored(ModelSpec(pretrained="nobody/no-such-model"))
     assert "hf download nobody/no-such-model" in caught.value.hint
     with pytest.raises(CheckpointError, match="neither a local folder"):
-        load(ModelSpec(pretrained="-not a hub id-"))
+        load_stored(ModelSpec(pretrained="-not a hub id-"))
 
 
 def test_architecture_has_nothing_to_load() -> None:
     with pytest.raises(UsageError, match="'gpt2' has no weights to load"):
-        load(ModelSpec(architecture="gpt2"))
+        load_stored(ModelSpec(architecture="gpt2"))
     with pytest.raises(UsageError, match="names no tokenizer"):
         load_tokenizer(ModelSpec(architecture="gpt2"))
 

@@ -10,11 +10,13 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from sentinel_research.models import heads_of, save
-from sentinel_research.models.tiny import byte_tokenizer, tiny_model
+from sentinel_research.models import save, structure_of
+from sentinel_research.models.tiny import FAMILIES, byte_tokenizer, tiny_model
 from sentinel_research.pruning import make_plan, remove
 
-KEPT = {"gpt2": [[], [0, 4], [1, 2, 3]], "llama": [[], [0, 1, 2], [4, 5, 6, 7]]}
+# an emptied layer 0, unequal groups, and a block that is gone
+HEADS = [[], [0, 1, 2], [3, 4]]
+NEURONS = [[0, 3, 36], [], [1, 2]]
 TEXTS = ["To be, or not to be", "that is the question", "whether 'tis nobler"]
 
 LOAD = """
@@ -33,7 +35,8 @@ print(json.dumps([type(model).__name__, model(ids).logits.tolist()]))
 
 def _pruned(family: str) -> PreTrainedModel:
     model = tiny_model(family)
-    return remove(model, make_plan(heads_of(model.config), KEPT[family]))
+    structure = structure_of(model.config)
+    return remove(model, make_plan(structure, HEADS, neurons=NEURONS, without={"ffn": [1]}))
 
 
 def _run(arguments: list[str], home: Path) -> str:
@@ -45,7 +48,10 @@ def _run(arguments: list[str], home: Path) -> str:
 
 
 # a fresh interpreter imports transformers: one family is enough for every run
-@pytest.mark.parametrize("family", ["llama", pytest.param("gpt2", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "family",
+    ["llama", *(pytest.param(f, marks=pytest.mark.slow) for f in FAMILIES if f != "llama")],
+)
 def test_folder_loads_with_trust_remote_code_alone(family: str, tmp_path: Path) -> None:
     model = _pruned(family)
     folder, again = save(model, byte_tokenizer(), tmp_path / "model"), tmp_path / "again"
@@ -79,7 +85,7 @@ def task(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", KEPT)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_plain_lm_eval_gives_the_numbers_of_the_model_in_memory(
     family: str, task: Path, tmp_path: Path
 ) -> None:

@@ -4,66 +4,92 @@ import json
 
 import pytest
 import torch
-from torch import Tensor
 
-from sentinel_research import registry
+from sentinel_research.data.calibration_set import CalibrationSet
 from sentinel_research.errors import CheckFailedError, UsageError
-from sentinel_research.models import heads_of
-from sentinel_research.models.tiny import tiny_model
-from sentinel_research.pruning import PruneReport, apply, plan_heads, prune
+from sentinel_research.models import structure_of
+from sentinel_research.models.tiny import FAMILIES, tiny_model
+from sentinel_research.pruning import PruneReport, apply, plan_units, prune
 from sentinel_research.pruning.surgery import probe_inputs
 from sentinel_research.specs import CalibrationSpec, PruneSpec
 
-FAMILIES = ["gpt2", "llama"]
+every_family = pytest.mark.parametrize("family", FAMILIES)
+KINDS = ["head", "kv_group", "neuron", "attention", "ffn", "layer", ("head", "neuron")]
+every_granularity = pytest.mark.parametrize("granularity", KINDS, ids=str)
 
 
 @pytest.fixture
-def sequences() -> Tensor:
-    return torch.randint(256, (4, 8), generator=torch.Generator().manual_seed(1))
+def calibration() -> CalibrationSet:
+    generator = torch.Generator().manual_seed(1)
+    return CalibrationSet.of(torch.randint(256, (4, 8), generator=generator))
 
 
-@pytest.mark.parametrize("scorer", ["random", "magnitude", "entropy", "taylor", "leave_one_out"])
-@pytest.mark.parametrize("family", FAMILIES)
-def test_report_says_what_happened(family: str, scorer: str, sequences: Tensor) -> None:
+@every_granularity
+@every_family
+def test_report_says_what_happened(family: str, granularity: object) -> None:
     model = tiny_model(family)
-    pruned, report = prune(model, PruneSpec(scorer=scorer, fraction=0.5), sequences=sequences)
-    heads = heads_of(model.config)
-    per_layer = heads.num_heads // 2
-    assert report.num_heads_before == 3 * heads.num_heads
-    assert report.num_units_removed == report.num_units_requested == 3 * per_layer
-    assert len(report.removed_heads) == 3 * per_layer
-    assert report.num_units_short == 0
+    # a share of every layer and kind, of three blocks one
+    pruned, report = prune(
+        model, PruneSpec(scorer="magnitude_l2", fraction=0.5, granularity=granularity)
+    )
+    structure, plan = structure_of(model.config), report.plan
+    assert structure_of(pruned.config) == plan.after
+    kinds = (granularity,) if isinstance(granularity, str) else granularity
+    heads, groups = structure.num_heads, structure.num_kv_heads
+    each = {
+        "head": heads // 2,
+        "kv_group": groups // 2,
+        "neuron": structure.intermediate_size // 2,
+    }
+    assert report.budget_requested == report.budget_achieved == sum(
+        3 * each[kind] if kind in each else 1 for kind in kinds
+    )  # fmt: skip
+    assert report.removed == plan.removed
+    assert report.num_removed == plan.num_removed
+    assert report.num_before == {
+        "head": 3 * heads,
+        "neuron": 3 * structure.intermediate_size,
+        "attention": 3,
+        "ffn": 3,
+    }
     assert report.num_parameters_before == model.num_parameters()
     assert report.num_parameters_after == pruned.num_parameters() < report.num_parameters_before
-    assert report.flops_per_token_after < report.flops_per_token_before
-    assert report.flops_sequence_length == 64
-    assert report.plan.scorer == scorer
-    assert (report.plan.seed is None) == (scorer != "random")
-    assert pruned.config.pruning["scorer"] == scorer
+    assert report.num_nonzero_parameters_after == report.num_parameters_after
+    length = report.flops_sequence_length
+    saved = report.flops_per_token_before - report.flops_per_token_after
+    assert saved == plan.flops_removed(length) > 0
+    assert plan.scorer == pruned.config.pruning["scorer"] == "magnitude_l2"
+    assert plan.seed is None
+    assert plan.granularity == kinds
     text = json.dumps(report.model_dump(mode="json"), allow_nan=False)
     assert PruneReport.model_validate_json(text) == report
 
 
 @pytest.mark.parametrize("form", ["mask", "remove"])
-@pytest.mark.parametrize("family", FAMILIES)
+@every_family
 def test_nothing_asked_is_nothing_done(family: str, form: str) -> None:
     model = tiny_model(family)
-    pruned, report = prune(model, PruneSpec(scorer="magnitude", fraction=0, form=form))
+    spec = PruneSpec(
+        scorer="magnitude_l2", fraction=0, form=form, granularity=("head", "neuron", "layer")
+    )
+    pruned, report = prune(model, spec)
     inputs = probe_inputs(model)
     assert torch.equal(pruned(**inputs).logits, model(**inputs).logits)
-    assert report.removed_heads == []
+    assert report.plan.is_identity
+    assert report.removed == report.num_removed == {}
     assert report.flops_per_token_after == report.flops_per_token_before
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_mask_costs_what_the_dense_model_costs(family: str) -> None:
+@pytest.mark.parametrize("granularity", ["head", ("neuron", "layer")], ids=str)
+@every_family
+def test_mask_costs_what_the_dense_model_costs(family: str, granularity: object) -> None:
     model = tiny_model(family)
-    spec = PruneSpec(scorer="magnitude", fraction=0.5, form="mask")
+    spec = PruneSpec(scorer="magnitude_l2", fraction=0.5, form="mask", granularity=granularity)
     masked, report = prune(model, spec)
     removed, other = prune(model, spec.model_copy(update={"form": "remove"}))
     assert report.plan == other.plan
     assert report.num_parameters_after == report.num_parameters_before
-    assert report.num_parameters_removed_predicted == 0
+    assert report.num_nonzero_parameters_after == other.num_nonzero_parameters_after
     assert report.flops_per_token_after == report.flops_per_token_before
     inputs = probe_inputs(model)
     torch.testing.assert_close(masked(**inputs).logits, removed(**inputs).logits)
@@ -71,7 +97,7 @@ def test_mask_costs_what_the_dense_model_costs(family: str) -> None:
 
 def test_flops_equal_the_closed_form() -> None:
     model = tiny_model("gpt2")
-    _, report = prune(model, PruneSpec(scorer="magnitude", fraction=0.4))
+    _, report = prune(model, PruneSpec(scorer="magnitude_l2", fraction=0.4))
     length, hidden, inner, vocabulary, width = 64, 30, 37, 259, 6
     for heads, found in ((5, report.flops_per_token_before), (3, report.flops_per_token_after)):
         attention = 4 * hidden * heads * width + 2 * length * heads * width
@@ -79,61 +105,105 @@ def test_flops_equal_the_closed_form() -> None:
         assert found == 2 * (3 * layer + hidden * vocabulary)
 
 
-def test_shortfall_of_the_minimum_is_reported() -> None:
-    spec = PruneSpec(scorer="magnitude", fraction=1.0, min_heads_per_layer=2)
+def test_minimum_per_layer_leaves_a_shortfall_that_is_reported() -> None:
+    spec = PruneSpec(scorer="magnitude_l2", fraction=1.0, min_per_layer=2)
     pruned, report = prune(tiny_model("gpt2"), spec)
-    assert report.num_units_requested == 15
-    assert report.num_units_removed == 9
-    assert report.num_units_short == 6
-    assert heads_of(pruned.config).num_heads_per_layer == (2, 2, 2)
+    assert report.budget_requested == 15
+    assert report.budget_achieved == 9
+    assert structure_of(pruned.config).num_units("head") == (2, 2, 2)
 
 
-def test_all_heads_can_go_if_allowed() -> None:
-    spec = PruneSpec(scorer="magnitude", fraction=1.0, min_heads_per_layer=0)
-    pruned, _ = prune(tiny_model("llama"), spec)
-    assert heads_of(pruned.config).num_heads_per_layer == (0, 0, 0)
+@every_family
+def test_all_heads_or_all_neurons_can_go_but_not_everything(family: str) -> None:
+    model = tiny_model(family)
+    spec = PruneSpec(scorer="magnitude_l2", fraction=1.0, min_per_layer=0)
+    pruned, _ = prune(model, spec)
+    assert structure_of(pruned.config).num_units("head") == (0, 0, 0)
+    assert structure_of(pruned.config).num_units("attention") == (1, 1, 1)
+    pruned, _ = prune(model, spec.model_copy(update={"granularity": "neuron"}))
+    assert structure_of(pruned.config).num_units("neuron") == (0, 0, 0)
+    pruned, _ = prune(model, spec.model_copy(update={"granularity": "ffn"}))
+    assert structure_of(pruned.config).num_units("ffn") == (0, 0, 0)
+    for everything in (("head", "neuron"), "layer", ("attention", "ffn")):
+        with pytest.raises(UsageError, match="plan removes everything"):
+            prune(model, spec.model_copy(update={"granularity": everything}))
 
 
 @pytest.mark.parametrize("scope", ["local", "global"])
-def test_whole_groups_go_and_a_group_weighs_the_sum_of_its_heads(scope: str) -> None:
-    model = tiny_model("llama")
-    spec = PruneSpec(scorer="magnitude", fraction=0.5, scope=scope, granularity="kv_group")
-    plan = plan_heads(model, spec).plan
-    assert plan.num_kv_removed == 6
-    assert plan.num_removed == 12
+@pytest.mark.parametrize("family", ["llama", "mistral", "qwen2"])
+def test_whole_groups_go_and_a_group_weighs_the_sum_of_its_heads(family: str, scope: str) -> None:
+    model = tiny_model(family)
+    spec = PruneSpec(scorer="magnitude_l2", fraction=0.5, scope=scope, granularity="kv_group")
+    plan = plan_units(model, spec).plan
+    assert plan.num_removed == {"head": 12, "kv_head": 6}
     if scope == "local":
-        for kept, scores in zip(plan.kept_heads, plan.scores, strict=True):
+        for kept, scores in zip(plan.kept, plan.scores["head"], strict=True):
             sums = [scores[2 * group] + scores[2 * group + 1] for group in range(4)]
             best = sorted(range(4), key=lambda group: sums[group])[2:]
-            assert sorted({head // 2 for head in kept}) == sorted(best)
+            assert kept.heads == tuple(h for g in sorted(best) for h in (2 * g, 2 * g + 1))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_pruned_model_can_be_pruned_again(family: str, sequences: Tensor) -> None:
-    spec = PruneSpec(scorer="taylor", fraction=0.4)
-    once, first = prune(tiny_model(family), spec, sequences=sequences)
-    twice, second = prune(once, spec, sequences=sequences)
-    assert second.plan.heads_before == first.plan.kept_heads
-    assert not set(first.removed_heads) & set(second.removed_heads)
+@every_granularity
+@pytest.mark.parametrize("budget", ["parameters", "flops"])
+@pytest.mark.parametrize("family", ["bloom", "llama"])
+def test_budget_is_what_the_model_loses(family: str, budget: str, granularity: object) -> None:
+    model = tiny_model(family)
+    spec = PruneSpec(
+        scorer="magnitude_l2",
+        fraction=0.5,
+        scope="global",
+        budget=budget,
+        granularity=granularity,
+    )
+    _, report = prune(model, spec)
+    lost = {
+        "parameters": report.num_parameters_before - report.num_parameters_after,
+        "flops": report.flops_per_token_before - report.flops_per_token_after,
+    }
+    assert report.budget_achieved == lost[budget] <= report.budget_requested
+
+
+@pytest.mark.parametrize("granularity", ["attention", ("head", "neuron")], ids=str)
+@every_family
+def test_pruned_model_can_be_pruned_again(
+    family: str, granularity: object, calibration: CalibrationSet
+) -> None:
+    spec = PruneSpec(scorer="gate_gradient", fraction=0.4, granularity=granularity)
+    once, first = prune(tiny_model(family), spec, calibration=calibration)
+    twice, second = prune(once, spec, calibration=calibration)
+    assert second.plan.before == first.plan.after
+    for kind, labels in second.removed.items():
+        assert not set(first.removed[kind]) & set(labels)
     assert second.num_parameters_before == first.num_parameters_after
-    assert heads_of(twice.config).kept == second.plan.kept_heads
+    assert structure_of(twice.config) == second.plan.after
 
 
-def test_plan_names_the_calibration_tokens(sequences: Tensor) -> None:
+def test_plan_names_the_calibration_tokens(calibration: CalibrationSet) -> None:
     model = tiny_model("gpt2")
     request = CalibrationSpec(corpus="synthetic", batch_size=2)
-    spec = PruneSpec(scorer="taylor", fraction=0.4, calibration=request)
-    fingerprint = plan_heads(model, spec, sequences).plan.calibration
+    spec = PruneSpec(scorer="gate_gradient", fraction=0.4, calibration=request)
+    fingerprint = plan_units(model, spec, calibration).plan.calibration
     assert fingerprint.startswith(request.fingerprint())
-    assert plan_heads(model, spec, sequences + 0).plan.calibration == fingerprint
-    assert plan_heads(model, spec, sequences.flip(0)).plan.calibration != fingerprint
-    free = spec.model_copy(update={"scorer": "magnitude"})
-    assert plan_heads(model, free, sequences).plan.calibration is None
+    again, other = (
+        CalibrationSet.of(calibration.ids + 0),
+        CalibrationSet.of(calibration.ids.flip(0)),
+    )
+    assert plan_units(model, spec, again).plan.calibration == fingerprint
+    assert plan_units(model, spec, other).plan.calibration != fingerprint
+    free = spec.model_copy(update={"scorer": "magnitude_l2"})
+    assert plan_units(model, free, calibration).plan.calibration is None
+
+
+def test_seed_is_part_of_the_plan_only_where_it_matters() -> None:
+    model = tiny_model("gpt2")
+    spec = PruneSpec(scorer="random", fraction=0.4, seed=7)
+    assert plan_units(model, spec).plan.seed == 7
+    assert plan_units(model, spec.model_copy(update={"scorer": "magnitude_l1"})).plan.seed is None
 
 
 def test_calibrated_scorer_without_text_is_refused() -> None:
-    with pytest.raises(UsageError, match="'taylor' reads calibration text") as caught:
-        prune(tiny_model("gpt2"), PruneSpec(scorer="taylor", fraction=0.5))
+    with pytest.raises(UsageError, match="'gate_gradient' reads calibration text") as caught:
+        prune(tiny_model("gpt2"), PruneSpec(scorer="gate_gradient", fraction=0.5))
     assert "calibration" in caught.value.hint
 
 
@@ -142,24 +212,7 @@ def test_unknown_scorer_is_refused() -> None:
         prune(tiny_model("gpt2"), PruneSpec(scorer="magnitud", fraction=0.5))
 
 
-def _broken_scorer(monkeypatch: pytest.MonkeyPatch, scores: list[Tensor]) -> None:
-    plugin = registry.Plugin("broken", lambda inputs: scores, "s", "r")
-    monkeypatch.setattr(apply, "get", lambda group, name: plugin)
-
-
-def test_scores_that_are_not_finite_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    _broken_scorer(monkeypatch, [torch.full((5,), torch.nan)] * 3)
-    with pytest.raises(UsageError, match="score of unit 0 in layer 0 is nan"):
-        prune(tiny_model("gpt2"), PruneSpec(scorer="broken", fraction=0.5))
-
-
-def test_scores_of_the_wrong_shape_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    _broken_scorer(monkeypatch, [torch.ones(4)] * 3)
-    with pytest.raises(UsageError, match=r"returned \[4, 4, 4\] scores per layer"):
-        prune(tiny_model("gpt2"), PruneSpec(scorer="broken", fraction=0.5))
-
-
 def test_wrong_prediction_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(apply, "remove", lambda model, plan: model)
     with pytest.raises(CheckFailedError, match="removed 0 parameters, the plan predicts"):
-        prune(tiny_model("gpt2"), PruneSpec(scorer="magnitude", fraction=0.5))
+        prune(tiny_model("gpt2"), PruneSpec(scorer="magnitude_l2", fraction=0.5))

@@ -1,20 +1,22 @@
-"""Masks and removal: what carries over, what is refused, and the self-check."""
+"""Removal: what carries over, what the smaller model looks like, and the self-check."""
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
 from transformers import PreTrainedModel
 
 from sentinel_research.errors import CheckpointError, UsageError
-from sentinel_research.models import anatomy_of, heads_of
-from sentinel_research.models.heads import Heads
-from sentinel_research.models.pruned import PrunedGPT2LMHeadModel, PrunedLlamaForCausalLM
-from sentinel_research.models.tiny import tiny_model
-from sentinel_research.pruning import gate_heads, make_plan, mask, remove
+from sentinel_research.models import anatomy_of, structure_of
+from sentinel_research.models.attention import EmptyAttention, KeptSlopesAttention, NoNeurons
+from sentinel_research.models.pruned import PRUNED_CLASSES
+from sentinel_research.models.tiny import FAMILIES, tiny_model
+from sentinel_research.pruning import PruningPlan, bake, make_plan, mask, remove, surgery
 from sentinel_research.pruning.surgery import probe_inputs
 
-PATTERNS = {
+FORMS = pytest.mark.parametrize("form", [mask, remove, bake], ids=["mask", "remove", "bake"])
+PATTERNS: dict[str, Callable[[int], list[object]]] = {
     "one": lambda n: [range(1, n), range(n), range(n)],
     "half": lambda n: [range(0, n, 2)] * 3,
     "ragged": lambda n: [range(n), [0, 1, n - 1], [1, 2, 3]],
@@ -25,37 +27,44 @@ PATTERNS = {
 }
 
 
-@pytest.fixture(params=["gpt2", "llama"])
+@pytest.fixture(params=FAMILIES)
 def model(request: pytest.FixtureRequest) -> PreTrainedModel:
     return tiny_model(request.param)
 
 
-def _plan(model: PreTrainedModel, pattern: str = "ragged") -> object:
-    heads = heads_of(model.config)
-    return make_plan(heads, [list(kept) for kept in PATTERNS[pattern](heads.num_heads)])
+def _plan(
+    model: PreTrainedModel, heads: str = "ragged", neurons: str = "half", **more: object
+) -> PruningPlan:
+    structure = structure_of(model.config)
+    return make_plan(
+        structure,
+        PATTERNS[heads](structure.num_heads),
+        neurons=PATTERNS[neurons](structure.intermediate_size),
+        **more,
+    )
 
 
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("pattern", PATTERNS)
 @torch.no_grad()
-def test_mask_equals_removal_for_every_pattern(
-    model: PreTrainedModel, pattern: str, attention: str
+def test_every_pattern_of_heads_and_neurons_is_removed_as_it_is_masked(
+    model: PreTrainedModel, pattern: str
 ) -> None:
-    model.set_attn_implementation(attention)
-    plan = _plan(model, pattern)
-    pruned, masked = remove(model, plan), mask(model, plan)
-    ids = torch.randint(256, (2, 8), generator=torch.Generator().manual_seed(3))
-    padded = torch.tensor([[1] * 8, [0] * 3 + [1] * 5])
-    for attention_mask in (torch.ones_like(padded), padded):
-        a, b = (m(ids, attention_mask=attention_mask).logits for m in (pruned, masked))
-        visible = attention_mask.bool()
-        assert float((a - b)[visible].abs().max()) <= 1e-5 * float(b[visible].abs().max())
+    # emptied in both halves would be everything
+    other = "half" if pattern == "all_empty" else pattern
+    for plan in (_plan(model, pattern, other), _plan(model, other, pattern)):
+        pruned, masked = remove(model, plan), mask(model, plan)
+        ids = torch.randint(256, (2, 8), generator=torch.Generator().manual_seed(3))
+        padded = torch.tensor([[1] * 8, [0] * 3 + [1] * 5])
+        for given in (torch.ones_like(padded), padded):
+            a, b = (m(ids, attention_mask=given).logits[given.bool()] for m in (pruned, masked))
+            # removal sums fewer terms than the mask, in float32
+            assert float((a - b).abs().max()) <= 1e-5 * float(b.abs().max())
 
 
-@pytest.mark.parametrize("apply", [mask, remove], ids=["mask", "remove"])
-def test_original_model_is_untouched(model: PreTrainedModel, apply: object) -> None:
+@FORMS
+def test_original_model_is_untouched(model: PreTrainedModel, form: Callable[..., object]) -> None:
     twin = copy.deepcopy(model)
-    changed = apply(model, _plan(model))
+    changed = form(model, _plan(model))
     with torch.no_grad():
         for parameter in changed.parameters():
             parameter.zero_()
@@ -63,23 +72,25 @@ def test_original_model_is_untouched(model: PreTrainedModel, apply: object) -> N
     assert torch.equal(model(**inputs).logits, twin(**inputs).logits)
     assert type(model) is type(twin)
     assert model.config.to_dict() == twin.config.to_dict()
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64], ids=str)
 def test_removal_keeps_the_type(model: PreTrainedModel, dtype: torch.dtype) -> None:
     model.to(dtype)
+    buffers = {name: buffer.dtype for name, buffer in model.named_buffers()}
     pruned = remove(model, _plan(model, "layer1_empty"))
     assert {p.dtype for p in pruned.parameters()} == {dtype}
-    buffers = dict(model.named_buffers())
-    assert all(b.dtype == buffers[name].dtype for name, b in pruned.named_buffers())
+    assert all(b.dtype == buffers[name] for name, b in pruned.named_buffers())
 
 
 @pytest.mark.parametrize("tied", [True, False])
 def test_removal_keeps_embeddings_tied_or_untied(tied: bool) -> None:
-    model = tiny_model("llama", tie_word_embeddings=tied)
-    pruned = remove(model, _plan(model))
-    same = pruned.get_input_embeddings().weight is pruned.get_output_embeddings().weight
-    assert same == tied
+    for family in FAMILIES:
+        model = tiny_model(family, tie_word_embeddings=tied)
+        pruned = remove(model, _plan(model))
+        same = pruned.get_input_embeddings().weight is pruned.get_output_embeddings().weight
+        assert same == tied, family
 
 
 def test_removal_keeps_training_flags_and_frozen_parameters(model: PreTrainedModel) -> None:
@@ -92,20 +103,46 @@ def test_removal_keeps_training_flags_and_frozen_parameters(model: PreTrainedMod
     assert all(module.training for module in model.modules())
 
 
-def test_removal_draws_no_random_numbers(model: PreTrainedModel) -> None:
+def test_removal_keeps_generation_settings_and_attention(model: PreTrainedModel) -> None:
+    model.generation_config.max_new_tokens = 3
+    model.set_attn_implementation("eager")
+    pruned = remove(model, _plan(model, "half", "half"))
+    assert pruned.generation_config.max_new_tokens == 3
+    assert pruned.config._attn_implementation == "eager"
+    model.generation_config.max_new_tokens = 5
+    assert pruned.generation_config.max_new_tokens == 3
+
+
+@FORMS
+def test_pruning_draws_no_random_numbers(
+    model: PreTrainedModel, form: Callable[..., object]
+) -> None:
     before = torch.random.get_rng_state()
-    remove(model, _plan(model))
-    mask(model, _plan(model))
+    form(model, _plan(model))
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
+def test_removed_model_is_of_the_pruned_class_and_shares_no_memory(model: PreTrainedModel) -> None:
+    pruned = remove(model, _plan(model))
+    assert type(pruned) is PRUNED_CLASSES[model.config.model_type][1]
+    mine = {p.data_ptr() for p in model.parameters()}
+    assert mine.isdisjoint(p.data_ptr() for p in pruned.parameters())
+    # what was given stays in the configuration with its meaning
+    assert pruned.config.num_attention_heads == model.config.num_attention_heads
+    assert pruned.config.num_hidden_layers == model.config.num_hidden_layers
+
+
 def test_equal_groups_stay_plain_grouped_query_attention() -> None:
-    model = tiny_model("llama")
-    pruned = remove(model, make_plan(heads_of(model.config), [[0, 2], [4, 5, 6, 7], [1]]))
-    assert pruned.config._attn_implementation == "sdpa"
-    groups = [a.num_key_value_groups for a in anatomy_of(model.config).attentions(pruned)]
-    assert groups == [1, 2, 1]
-    assert remove(model, _plan(model)).config._attn_implementation == "ragged_sdpa"
+    for family in ("llama", "mistral", "qwen2"):
+        model = tiny_model(family)
+        plan = make_plan(structure_of(model.config), [[0, 2], [4, 5, 6, 7], [1]])
+        pruned = remove(model, plan)
+        assert pruned.config._attn_implementation == "sdpa"
+        groups = [a.num_key_value_groups for a in anatomy_of(model.config).attentions(pruned)]
+        assert groups == [1, 2, 1]
+        assert remove(model, _plan(model)).config._attn_implementation == "ragged_sdpa"
+        model.set_attn_implementation("eager")
+        assert remove(model, _plan(model)).config._attn_implementation == "ragged_eager"
 
 
 def test_implementation_that_cannot_do_unequal_groups_is_refused() -> None:
@@ -115,83 +152,97 @@ def test_implementation_that_cannot_do_unequal_groups_is_refused() -> None:
         pruned.set_attn_implementation("flex_attention")
 
 
-def test_emptied_layer_keeps_the_dropout_of_the_bias() -> None:
-    model = tiny_model("gpt2", resid_pdrop=0.5)
-    pruned = remove(model, _plan(model, "layer0_empty"))
-    attention = anatomy_of(model.config).attentions(pruned)[0].train()
+def test_heads_of_bloom_keep_the_slopes_of_their_original_indices() -> None:
+    model = tiny_model("bloom")
+    pruned = remove(model, _plan(model, "half"))
+    again = remove(pruned, make_plan(structure_of(pruned.config), [[2], [0, 4], [4]]))
+    attentions = anatomy_of(model.config).attentions(again)
+    assert all(type(attention) is KeptSlopesAttention for attention in attentions)
+    assert [attention.kept_heads for attention in attentions] == [(2,), (0, 4), (4,)]
+
+
+def test_emptied_blocks_keep_only_their_output_bias(model: PreTrainedModel) -> None:
+    row, structure = anatomy_of(model.config), structure_of(model.config)
+    plan = make_plan(structure, [[], [0], [0]], neurons=[[0], [], [0]])
+    pruned = remove(model, plan)
+    attention = row.attentions(pruned)[0]
+    assert type(attention) is EmptyAttention
+    has_bias = structure.attention_output_bias
+    assert [n for n, _ in attention.named_parameters()] == [f"{row.output}.bias"] * has_bias
+    for path in row.input_paths(1, "ffn"):
+        assert type(pruned.get_submodule(path)) is NoNeurons
+    output = row.outputs(pruned, "ffn")[1]
+    assert [name for name, _ in output.named_parameters()] == ["bias"] * structure.ffn_output_bias
+
+
+def test_block_that_goes_takes_its_norm_along_unless_the_residual_runs_through_it() -> None:
+    stays = {
+        "opt": {"do_layer_norm_before": False},
+        "bloom": {"apply_residual_connection_post_layernorm": True},
+    }
+    for family in FAMILIES:
+        for config in ({}, stays.get(family)):
+            if config is None:
+                continue
+            model = tiny_model(family, **config)
+            row = anatomy_of(model.config)
+            plan = _plan(model, "half", "half", without={"attention": [0], "ffn": [1]})
+            pruned = remove(model, plan)
+            for layer, block in ((0, "attention"), (1, "ffn")):
+                norm = pruned.get_submodule(row.norm_path(layer, block))
+                assert bool(list(norm.parameters())) == bool(config), (family, block)
+                other = "ffn" if block == "attention" else "attention"
+                assert list(pruned.get_submodule(row.norm_path(layer, other)).parameters())
+
+
+@pytest.mark.parametrize("family", ["gpt2", "bloom"])
+def test_emptied_layer_keeps_the_dropout_of_the_bias(family: str) -> None:
+    row = anatomy_of(tiny_model(family).config)
+    model = tiny_model(family, **{row.dropout_key: 0.5})
+    attention = row.attentions(remove(model, _plan(model, "layer0_empty")))[0].train()
     hidden = torch.zeros(1, 50, 30)
     torch.manual_seed(0)
     dropped = attention(hidden)[0]
     assert 0.3 < float((dropped == 0).float().mean()) < 0.7
-    assert torch.allclose(attention.eval()(hidden)[0], attention.c_proj.bias.expand(1, 50, 30))
+    bias = attention.get_submodule(row.output).bias
+    assert torch.equal(attention.eval()(hidden)[0], bias.expand(1, 50, 30))
+    # BLOOM's attention adds the residual stream itself
+    residual = torch.ones(1, 50, 30)
+    assert torch.equal(attention(hidden, residual=residual)[0], bias + residual)
 
 
-def test_plan_for_another_model_is_refused_by_both_forms() -> None:
+@FORMS
+def test_plan_for_another_model_is_refused_by_every_form(form: Callable[..., object]) -> None:
     plan = _plan(tiny_model("gpt2"))
-    for apply in (mask, remove):
-        with pytest.raises(UsageError, match="does not fit a llama model"):
-            apply(tiny_model("llama"), plan)
+    with pytest.raises(UsageError, match="does not fit a llama model"):
+        form(tiny_model("llama"), plan)
 
 
-def test_masked_model_cannot_be_pruned_further(model: PreTrainedModel) -> None:
-    with pytest.raises(UsageError, match="masked model cannot be pruned"):
-        remove(mask(model, _plan(model)), _plan(model, "single"))
-
-
+@pytest.mark.parametrize("change", ["rows", "columns", "neurons"])
 def test_self_check_refuses_wrong_surgery(
-    model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
+    model: PreTrainedModel, change: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = Heads.rows
-    monkeypatch.setattr(Heads, "rows", lambda *args: rows(*args).flip(0))
+    if change == "neurons":
+        # rows in another order than columns
+        def select(
+            state: dict[str, torch.Tensor], key: str, axis: int, index: torch.Tensor
+        ) -> None:
+            order = index.flip(0) if key.endswith(("fc.weight", "fc2.weight", "fc1.weight",
+                "h_to_4h.weight", "up_proj.weight")) else index  # fmt: skip
+            state[key] = state[key].index_select(axis, order)
+
+        monkeypatch.setattr(surgery, "_select", select)
+    else:
+        name = "projection_rows" if change == "rows" else "head_columns"
+        real = getattr(surgery, name)
+        monkeypatch.setattr(surgery, name, lambda *args: real(*args).flip(0))
     with pytest.raises(CheckpointError, match="differs from the masked one"):
         remove(model, _plan(model))
 
 
-def test_masked_copy_of_a_copy_stays_masked(model: PreTrainedModel) -> None:
-    masked = mask(model, _plan(model, "single"))
-    inputs = probe_inputs(model)
-    assert torch.equal(copy.deepcopy(masked)(**inputs).logits, masked(**inputs).logits)
-
-
-def test_gates_act_per_sequence_and_come_off(model: PreTrainedModel) -> None:
-    heads = heads_of(model.config)
-    inputs = probe_inputs(model)
-    dense = model(**inputs).logits
-    gates = [torch.ones(2, count) for count in heads.num_heads_per_layer]
-    gates[1][1, 0] = 0.0
-    with gate_heads(model, gates):
-        gated = model(**inputs).logits
-    assert torch.equal(gated[0], dense[0])
-    assert not torch.allclose(gated[1], dense[1])
-    assert torch.equal(model(**inputs).logits, dense)
-
-
-def test_gates_come_off_after_an_error(model: PreTrainedModel) -> None:
-    gates = [torch.ones(3, count) for count in heads_of(model.config).num_heads_per_layer]
-    message = "gates for 3 sequences, but the batch has 2"
-    with pytest.raises(ValueError, match=message), gate_heads(model, gates):
-        model(**probe_inputs(model))
-    model(**probe_inputs(model))
-
-
-@pytest.mark.parametrize("shape", [(4,), (2, 4), (1, 2, 5)], ids=str)
-def test_gates_of_the_wrong_shape_are_refused(shape: tuple[int, ...]) -> None:
-    model = tiny_model("gpt2")
-    with pytest.raises(ValueError, match=r"gates of layer 0 have shape"):
-        gate_heads(model, [torch.ones(shape)] * 3)
-    with pytest.raises(ValueError, match="2 gate tensors for 3 layers"):
-        gate_heads(model, [torch.ones(5)] * 2)
-
-
-@pytest.mark.parametrize(
-    ("family", "model_class"),
-    [("gpt2", PrunedGPT2LMHeadModel), ("llama", PrunedLlamaForCausalLM)],
-)
-def test_pruned_model_trains(family: str, model_class: type) -> None:
-    model = tiny_model(family)
-    pruned = remove(model, _plan(model, "layer0_empty")).train()
-    assert type(pruned) is model_class
-    # GPT-2 has dropout
+def test_pruned_model_trains(model: PreTrainedModel) -> None:
+    pruned = remove(model, _plan(model, "layer0_empty", without={"ffn": [1]})).train()
+    # some families have dropout
     torch.manual_seed(0)
     optimiser = torch.optim.SGD(pruned.parameters(), lr=1e-2)
     ids = torch.randint(256, (2, 9), generator=torch.Generator().manual_seed(0))
@@ -209,7 +260,7 @@ def test_pruned_model_trains(family: str, model_class: type) -> None:
 def test_wide_model_differs_from_its_masked_twin_by_rounding_only() -> None:
     """Below a width of about 500 one accumulator sums a row, and zeros change no bit at all."""
     model = tiny_model("gpt2", n_head=12, n_embd=768, n_layer=2, n_inner=64)
-    plan = make_plan(heads_of(model.config), [[0, 3, 5, 7, 8, 11], [1, 2]])
+    plan = make_plan(structure_of(model.config), [[0, 3, 5, 7, 8, 11], [1, 2]])
     ids = torch.randint(256, (2, 9), generator=torch.Generator().manual_seed(0))
     # float32 has 24 bits, float64 53: the difference must shrink with the type, a bug would not
     for dtype, tolerance in ((torch.float32, 1e-4), (torch.float64, 1e-12)):

@@ -14,7 +14,7 @@ from sentinel_research.data.mirror import VARIABLE
 from sentinel_research.data.provenance import provenance_of
 from sentinel_research.evaluation.adapter import SentinelLM
 from sentinel_research.evaluation.harness import evaluate
-from sentinel_research.models import load
+from sentinel_research.pruning import load
 from sentinel_research.record import EvaluationReport
 from sentinel_research.specs import EvalSpec, ModelSpec
 
@@ -78,8 +78,8 @@ def test_half_the_heads_cost_what_they_cost_when_first_measured(
 
     folder = real_models / "shakespeare-char-gpt2-8l"
     model, tokenizer, _ = load(ModelSpec(pretrained=str(folder)))
-    pruned, report = prune(model, PruneSpec(scorer="magnitude", fraction=0.5))
-    assert report.num_heads_removed == 32
+    pruned, report = prune(model, PruneSpec(scorer="magnitude_l2", fraction=0.5))
+    assert report.num_removed == {"head": 32, "kv_head": 32}
     spec = EvalSpec(tasks=["sentinel_shakespeare"], prefix_token_id=0, batch_size=256)
     found = evaluate(pruned, tokenizer, spec)
     perplexity = found.measurement("sentinel_shakespeare", "token_perplexity").value

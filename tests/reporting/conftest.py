@@ -9,6 +9,7 @@ import pytest
 from sentinel_research.record import CellRecord, Check, EvaluationReport, Measurement, RunRecord
 
 TASK = "toy_task"
+Layers = list[list[float]]
 MakeCell = Callable[..., CellRecord]
 MakeRecord = Callable[..., RunRecord]
 
@@ -34,6 +35,17 @@ def _evaluation(values: dict[str, float], stderr: float | None, task: str) -> Ev
     )
 
 
+def _prune_report(fraction: float, plan: dict[str, Any]) -> dict[str, Any]:
+    num_removed = round(8 * fraction)
+    return {
+        "num_parameters_before": 12000,
+        "num_parameters_after": 12000 - 1000 * num_removed,
+        "num_removed": {"head": num_removed},
+        "num_before": {"head": 8},
+        "plan": plan,
+    }
+
+
 @pytest.fixture
 def make_cell() -> MakeCell:
     """Builds a cell; without `scorer` it is the dense one, without `values` it has no result."""
@@ -48,24 +60,32 @@ def make_cell() -> MakeCell:
         error: str | None = None,
         task: str = TASK,
         checks: Sequence[Check] = (),
+        calibration_seed: int | None = None,
+        scope: str = "local",
+        scores: Layers | dict[str, Layers] | None = None,
+        errors: Layers | None = None,
+        removed: dict[str, list[str]] | None = None,
+        halves: float | None = None,
     ) -> CellRecord:
         if isinstance(values, float):
             values = {"token_perplexity": values}
         spec: dict[str, Any] | None = None
         if scorer is not None:
             spec = {"scorer": scorer, "fraction": fraction, "seed": seed, "form": "remove"}
-        removed = round(8 * fraction)
+            calibration = {"corpus": "toy", "seed": calibration_seed}
+            spec |= {"granularity": "head", "scope": scope}
+            spec |= {"calibration": None if calibration_seed is None else calibration}
+        draw = f"seed{seed}" if calibration_seed is None else f"cal{calibration_seed}"
+        plan = {
+            "scores": {"head": scores} if isinstance(scores, list) else scores,
+            "score_errors": None if errors is None else {"head": errors},
+        }
+        report = _prune_report(fraction, plan) | {"selection_overlap": halves}
         return CellRecord(
-            id="dense" if scorer is None else f"{scorer}-{fraction:g}-seed{seed}",
+            id="dense" if scorer is None else f"{scorer}-{fraction:g}-{draw}",
             status="failed" if error else "done",
             prune_spec=spec,
-            prune=spec
-            and {
-                "num_parameters_before": 12000,
-                "num_parameters_after": 12000 - 1000 * removed,
-                "num_heads_removed": removed,
-                "plan": {},
-            },
+            prune=spec and report | ({} if removed is None else {"removed": removed}),
             evaluation=None if values is None else _evaluation(values, stderr, task),
             checks=list(checks),
             error=error,

@@ -11,16 +11,34 @@ from sentinel_research.reporting.estimates import (
     group_cells,
     list_metrics,
     list_tasks,
+    split_arm,
 )
 
 TASK = "toy_task"
 PERPLEXITY = Metric("token_perplexity", "none")
 
 
-def test_seeds_are_averaged_with_students_t_interval(make_cell: Any, make_record: Any) -> None:
-    values = [10.0, 12.0, 17.0]
+def test_random_masks_have_their_median_and_their_whole_range(
+    make_cell: Any, make_record: Any
+) -> None:
+    values = [12.0, 10.0, 19.0, 13.0]
     seeds = [make_cell(value, "random", 0.5, seed) for seed, value in enumerate(values)]
     (group,) = [g for g in group_cells(make_record(seeds)) if g.scorer == "random"]
+    found = estimate(group, TASK, PERPLEXITY)
+    assert found is not None
+    assert found.interval == (12.5, 10.0, 19.0)
+    assert (found.value, found.stderr, found.over) == (12.5, None, "masks")
+    assert found.values == (12.0, 10.0, 19.0, 13.0)
+
+
+def test_calibration_seeds_are_averaged_with_students_t_interval(
+    make_cell: Any, make_record: Any
+) -> None:
+    values = [10.0, 12.0, 17.0]
+    seeds = [
+        make_cell(value, "taylor", 0.5, calibration_seed=seed) for seed, value in enumerate(values)
+    ]
+    (group,) = [g for g in group_cells(make_record(seeds)) if g.scorer == "taylor"]
     found = estimate(group, TASK, PERPLEXITY)
     assert found is not None
     # by hand: mean 13, squared deviations 9 + 1 + 16 over 2 is 13, so the error is sqrt(13 / 3)
@@ -29,7 +47,7 @@ def test_seeds_are_averaged_with_students_t_interval(make_cell: Any, make_record
     # the 97.5% point of Student's t with 2 degrees of freedom is 4.3026527
     assert found.interval is not None
     assert found.interval.low == pytest.approx(13 - 4.3026527 * 2.0816660)
-    assert (found.over, found.num_cells) == ("seeds", 3)
+    assert (found.over, found.num_cells) == ("calibration", 3)
 
 
 def test_one_cell_has_the_normal_interval_of_its_own_stderr(
@@ -64,6 +82,24 @@ def test_failed_seed_is_left_out_of_the_mean_and_named(make_cell: Any, make_reco
     assert missing == "random at 0.5, seed 2: failed (out of memory)"
 
 
+def test_failed_calibration_is_named_by_its_seed(make_cell: Any, make_record: Any) -> None:
+    cells = [
+        make_cell(10.0, "taylor", 0.5, calibration_seed=0),
+        make_cell(None, "taylor", 0.5, calibration_seed=7, error="out of memory"),
+    ]
+    (group,) = [g for g in group_cells(make_record(cells)) if g.scorer == "taylor"]
+    missing = explain_missing(group, TASK, PERPLEXITY)
+    assert missing == "taylor at 0.5, calibration seed 7: failed (out of memory)"
+
+
+def test_cells_of_a_group_are_in_the_order_of_their_seeds(make_cell: Any, make_record: Any) -> None:
+    cells = [make_cell(float(seed + 1), "random", 0.5, seed) for seed in (10, 2, 0)]
+    (group,) = [g for g in group_cells(make_record(cells)) if g.scorer == "random"]
+    found = estimate(group, TASK, PERPLEXITY)
+    assert found is not None
+    assert found.values == (1.0, 3.0, 11.0)
+
+
 def test_cell_that_the_recipe_asks_for_and_the_run_never_began_is_an_empty_group(
     make_cell: Any, make_record: Any
 ) -> None:
@@ -95,3 +131,33 @@ def test_tasks_come_from_the_recipe_only_while_nothing_was_evaluated(
     recipe = {"evaluate": {"tasks": ["group"]}}
     assert list_tasks(make_record([], recipe=recipe)) == ["group"]
     assert list_tasks(make_record([make_cell(20.0)], recipe=recipe)) == [TASK]
+
+
+def test_variants_are_arms_of_their_own(make_cell: Any, make_record: Any) -> None:
+    cells = []
+    for variant in ("structured", "unstructured"):
+        for scorer in ("random", "wanda"):
+            cell = make_cell(20.0, scorer, 0.5)
+            cell.id = f"{variant}-{cell.id}"
+            cell.prune_spec["variant"] = variant
+            cells.append(cell)
+    record = make_record(cells)
+    variants = {"structured": {}, "unstructured": {"scorers": None}, "late": {"scorers": ["x"]}}
+    record.recipe["prune"] = {
+        "scorers": ["random", "wanda"],
+        "fractions": [0.5],
+        "variants": variants,
+    }
+    arms = {group.scorer: len(group.cells) for group in group_cells(record) if not group.is_dense}
+    assert arms == {
+        "structured: random": 1,
+        "structured: wanda": 1,
+        "unstructured: random": 1,
+        "unstructured: wanda": 1,
+        "late: x": 0,
+    }
+
+
+def test_arm_is_split_into_variant_and_scorer() -> None:
+    assert split_arm("structured: wanda") == ("structured", "wanda")
+    assert split_arm("wanda") == ("", "wanda")

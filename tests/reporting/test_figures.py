@@ -13,7 +13,7 @@ from sentinel_research.reporting.curves import (
     task_curves,
 )
 from sentinel_research.reporting.estimates import group_cells, list_metrics
-from sentinel_research.reporting.figures import draw_curves, draw_losses
+from sentinel_research.reporting.figures import draw_curves, draw_losses, is_crowded
 
 TASK = "toy_task"
 USE = "{http://www.w3.org/2000/svg}use"
@@ -98,13 +98,46 @@ def test_axis_is_logarithmic_when_perplexities_differ_more_than_tenfold(
 
 
 def test_huge_interval_is_cut_and_the_caption_says_so(make_cell: Any, make_record: Any) -> None:
-    seeds = [make_cell(20.0 + 30 * seed, "random", 0.5, seed) for seed in range(2)]
+    seeds = [make_cell(20.0 + 30 * seed, "taylor", 0.5, calibration_seed=seed) for seed in range(2)]
     curves = _curves(make_record([make_cell(19.0), *seeds]))
     frame = choose_frame(curves)
     assert frame.cuts_intervals
     # t with one degree of freedom reaches below zero, where no perplexity is
     assert frame.bottom > 0
     assert any("cut by the frame" in sentence for sentence in explain_intervals(curves))
+
+
+def test_whole_range_of_the_masks_is_framed_and_drawn_as_a_band(
+    make_cell: Any, make_record: Any
+) -> None:
+    values = [20.0, 20.5, 21.0, 22.0, 90.0]
+    seeds = [make_cell(value, "random", 0.5, seed) for seed, value in enumerate(values)]
+    curves = _curves(make_record([make_cell(19.0), *seeds]))
+    frame = choose_frame(curves)
+    assert frame.bottom < 19.0 < 90.0 < frame.top
+    svg = draw_curves(curves, False).svg
+    assert _by_id(svg, "band-1") is not None
+    assert "median 21.00 of 20.00 to 90.00 at 0.5" in draw_curves(curves, False).description
+
+
+def test_band_is_not_drawn_for_calibration_seeds(make_cell: Any, make_record: Any) -> None:
+    seeds = [make_cell(20.0 + seed, "taylor", 0.5, calibration_seed=seed) for seed in range(3)]
+    svg = draw_curves(_curves(make_record([make_cell(19.0), *seeds])), False).svg
+    assert "band-" not in svg
+
+
+def test_legend_of_many_curves_is_in_the_order_in_which_they_end(
+    make_cell: Any, make_record: Any
+) -> None:
+    ends = {"a": 30.0, "b": 21.0, "c": 35.0, "d": 22.0, "e": 25.0, "f": 24.0, "g": 40.0}
+    cells = [make_cell(value, name, 0.5) for name, value in ends.items()]
+    recipe = {"prune": {"scorers": list(ends), "fractions": [0.5]}}
+    curves = _curves(make_record([make_cell(19.0), *cells], recipe=recipe))
+    assert is_crowded(curves)
+    svg = draw_curves(curves, False).svg
+    legend = svg[svg.index('id="figure_toy_task-legend_1"') :]
+    places = {name: legend.index(f">{name}</text>") for name in [*ends, "dense"]}
+    assert sorted(places, key=places.__getitem__) == ["g", "c", "a", "e", "f", "d", "b", "dense"]
 
 
 def test_dollar_sign_in_a_name_does_not_start_mathematics(make_cell: Any, make_record: Any) -> None:

@@ -43,7 +43,7 @@ def test_page_loads_nothing(cells: Any, make_record: Any, write: Write) -> None:
     html = _html(write(make_record(cells, train={"losses": [{"step": 1, "loss": 2.0}]})))
     reader = _Reader(html)
     outside = [address for address in reader.loads if not address.startswith("#")]
-    assert outside == ["record.json"]
+    assert outside == ["record.json", "report.json"]
     assert not re.search(r"@import|url\((?!#)", html)
     assert "script" not in reader.tags
 
@@ -143,7 +143,7 @@ def test_row_shows_counts_and_ratio_to_dense(cells: Any, make_record: Any, write
     row = next(line for line in html.splitlines() if ">30.00 ± 0.50<" in line)
     shown = re.findall(r">([^<]+)</td>", row)
     expected = ["magnitude", "0.5", "30.00 ± 0.50", "29.02 to 30.98", "1.500"]
-    assert shown == [*expected, "1", "4", "12,000 → 8,000"]
+    assert shown == [*expected, "1", "4 of 8 heads", "12,000 → 8,000"]
 
 
 def test_count_that_the_prune_stage_left_out_is_said(
@@ -151,6 +151,26 @@ def test_count_that_the_prune_stage_left_out_is_said(
 ) -> None:
     cells[1].prune = {"plan": {}}
     assert "not recorded" in _html(write(make_record(cells)))
+
+
+def test_units_of_several_kinds_are_counted_kind_by_kind(
+    cells: Any, make_record: Any, write: Write
+) -> None:
+    assert cells[2].prune is not None
+    cells[2].prune["num_removed"] = {"head": 4, "neuron": 30, "attention": 0, "kv_head": 1}
+    cells[2].prune["num_before"] = {"head": 8, "neuron": 64, "attention": 2}
+    assert ">4 of 8 heads, 30 of 64 neurons, 1 kv head<" in _html(write(make_record(cells)))
+
+
+@pytest.mark.parametrize("granularity", ["weight", ["weight"], "2:4"], ids=str)
+def test_parameters_that_are_not_zero_are_counted_where_single_weights_went(
+    cells: Any, make_record: Any, write: Write, granularity: Any
+) -> None:
+    assert cells[2].prune is not None
+    assert cells[2].prune_spec is not None
+    cells[2].prune |= {"num_parameters_after": 12000, "num_nonzero_parameters_after": 6500}
+    cells[2].prune_spec["granularity"] = granularity
+    assert ">12,000, 6,500 not zero<" in _html(write(make_record(cells)))
 
 
 def test_hash_is_short_with_its_full_value_in_the_title(

@@ -33,6 +33,7 @@ def test_two_reports_of_one_record_are_byte_equal(
         "figure_toy_task.svg",
         "record.json",
         "report.html",
+        "report.json",
         "report.md",
         "training_loss.svg",
     ]

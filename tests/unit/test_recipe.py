@@ -105,6 +105,29 @@ def test_recipe_that_is_not_yaml_is_refused(tmp_path: Path) -> None:
         load_recipe(str(path))
 
 
+def test_calibration_on_corpus_and_task_is_refused(recipe_file: Path) -> None:
+    overrides = ["prune.scorers=[random]", "prune.fractions=[0.5]"]
+    calibration = "prune.calibration={corpus: ptb, task: sst2}"
+    with pytest.raises(UsageError, match=r"`prune.calibration`: give exactly one of `corpus` and"):
+        load_recipe(str(recipe_file), [*overrides, calibration])
+
+
+def test_several_kinds_of_unit_are_a_list_in_a_recipe(recipe_file: Path) -> None:
+    overrides = ["prune.scorers=[random]", "prune.fractions=[0.5]"]
+    resolved = load_recipe(str(recipe_file), [*overrides, "prune.granularity=[head, neuron]"])
+    assert resolved.recipe.prune is not None
+    assert resolved.recipe.prune.granularity == ("head", "neuron")
+
+
 @pytest.mark.parametrize("name", sorted(shipped_recipes()))
 def test_shipped_recipe_is_valid_and_named_like_its_file(name: str) -> None:
     assert load_recipe(name).recipe.name == name
+
+
+@pytest.mark.parametrize("name", sorted(shipped_recipes()))
+def test_shipped_recipe_names_scorers_that_can_score_its_units(name: str) -> None:
+    from sentinel_research.pipeline import plan_cells
+
+    recipe = load_recipe(name).recipe
+    assert recipe.prune is not None
+    assert len(plan_cells(recipe)) > len(recipe.prune.scorers)

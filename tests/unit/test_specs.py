@@ -1,11 +1,21 @@
 """Specs are frozen, strict, and identified by a fingerprint."""
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
-from sentinel_research.specs import EvalSpec, ModelSpec, PruneGrid, PruneSpec, Recipe, TrainSpec
+from sentinel_research.specs import (
+    CalibrationSpec,
+    EvalSpec,
+    ModelSpec,
+    PruneGrid,
+    PruneSpec,
+    Recipe,
+    TrainSpec,
+)
 
-SEEDED = {"random": True, "magnitude": False}
+SEEDED = {"random": True, "magnitude": False, "entropy": False}
+CALIBRATED = {"random": False, "magnitude": False, "entropy": True}
 
 
 def _recipe(**changes: object) -> Recipe:
@@ -55,7 +65,7 @@ def test_fingerprint_changes_with_any_value_and_only_then() -> None:
 
 def test_grid_repeats_only_seeded_scorers_over_seeds() -> None:
     grid = PruneGrid(scorers=["random", "magnitude"], fractions=[0.5, 0, 0.25], seeds=[3, 4])
-    cells = [(c.scorer, c.fraction, c.seed) for c in grid.cells(SEEDED)]
+    cells = [(c.scorer, c.fraction, c.seed) for c in grid.cells(SEEDED, CALIBRATED)]
     assert cells == [
         ("random", 0.25, 3),
         ("random", 0.25, 4),
@@ -66,26 +76,81 @@ def test_grid_repeats_only_seeded_scorers_over_seeds() -> None:
     ]
 
 
+def test_grid_repeats_only_calibrated_scorers_over_calibration_seeds() -> None:
+    grid = PruneGrid(
+        scorers=["random", "entropy"],
+        fractions=[0.5],
+        seeds=[3, 4],
+        calibration={"corpus": "ptb", "num_sequences": 7, "seed": 1},
+        calibration_seeds=[8, 9],
+    )
+    cells = grid.cells(SEEDED, CALIBRATED)
+    found = [(c.scorer, c.seed, c.calibration.seed) for c in cells if c.calibration]
+    assert found == [("random", 3, 8), ("random", 4, 8), ("entropy", 3, 8), ("entropy", 3, 9)]
+    assert {c.calibration.num_sequences for c in cells if c.calibration} == {7}
+
+
+def test_scorer_with_both_kinds_of_seed_is_repeated_over_their_pairs() -> None:
+    grid = PruneGrid(
+        scorers=["both"],
+        fractions=[0.5],
+        seeds=[3, 4],
+        calibration={"corpus": "ptb"},
+        calibration_seeds=[8, 9],
+    )
+    cells = grid.cells({"both": True}, {"both": True})
+    found = [(c.seed, c.calibration.seed) for c in cells if c.calibration]
+    assert found == [(3, 8), (3, 9), (4, 8), (4, 9)]
+
+
+def test_grid_draws_calibration_once_without_calibration_seeds() -> None:
+    given = CalibrationSpec(corpus="ptb", seed=5)
+    grid = PruneGrid(scorers=["entropy"], fractions=[0.5], calibration=given)
+    assert grid.calibrations == [given]
+    assert [cell.calibration for cell in grid.cells(SEEDED, CALIBRATED)] == [given]
+    assert PruneGrid(scorers=["random"], fractions=[0.5]).calibrations == []
+
+
+def test_calibration_seeds_need_calibration() -> None:
+    with pytest.raises(ValidationError, match="needs `calibration`"):
+        PruneGrid(scorers=["entropy"], fractions=[0.5], calibration_seeds=[1])
+
+
+def test_calibration_needs_exactly_one_source() -> None:
+    for content in ({}, {"corpus": "ptb", "task": "sst2"}):
+        with pytest.raises(ValidationError, match="exactly one of `corpus` and `task`"):
+            CalibrationSpec.model_validate(content)
+
+
 def test_grid_hands_its_shared_settings_to_every_cell() -> None:
     grid = PruneGrid(
         scorers=["magnitude"],
         fractions=[0.5],
         scope="global",
         form="mask",
-        granularity="kv_group",
-        min_heads_per_layer=0,
+        granularity=("kv_group", "neuron"),
+        budget="parameters",
+        normalise="layer",
+        compensate="bias",
+        min_per_layer=0,
         calibration={"corpus": "ptb"},
     )
-    (cell,) = grid.cells(SEEDED)
-    assert (cell.scope, cell.form, cell.granularity) == ("global", "mask", "kv_group")
-    assert cell.min_heads_per_layer == 0
-    assert cell.calibration is not None
-    assert cell.calibration.corpus == "ptb"
+    (cell,) = grid.cells(SEEDED, CALIBRATED)
+    shared = set(PruneGrid.model_fields) & set(PruneSpec.model_fields)
+    assert len(shared) == 9
+    for field in shared:
+        assert getattr(cell, field) == getattr(grid, field), field
 
 
-@pytest.mark.parametrize("field", ["scorers", "fractions", "seeds"])
+@pytest.mark.parametrize("field", ["scorers", "fractions", "seeds", "calibration_seeds"])
 def test_grid_refuses_a_value_twice(field: str) -> None:
-    content: dict[str, object] = {"scorers": ["random"], "fractions": [0.5], "seeds": [0]}
+    content: dict[str, object] = {
+        "scorers": ["random"],
+        "fractions": [0.5],
+        "seeds": [0],
+        "calibration": {"corpus": "ptb"},
+        "calibration_seeds": [0],
+    }
     content[field] = [*content[field], *content[field]]  # type: ignore[misc]
     with pytest.raises(ValidationError, match="twice"):
         PruneGrid.model_validate(content)
@@ -94,3 +159,56 @@ def test_grid_refuses_a_value_twice(field: str) -> None:
 def test_masked_models_cannot_be_saved() -> None:
     with pytest.raises(ValidationError, match="form: remove"):
         PruneGrid(scorers=["random"], fractions=[0.5], form="mask", save_models=True)
+
+
+@pytest.mark.parametrize("spec", [PruneSpec, PruneGrid])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        pytest.param({"granularity": ("head", "head")}, "each once", id="twice"),
+        pytest.param({"granularity": ()}, "one or more", id="none"),
+        pytest.param({"granularity": ("weight", "head")}, "together", id="weights-and-heads"),
+        pytest.param({"granularity": ("layer", "ffn")}, "overlap", id="layer-and-block"),
+        pytest.param({"granularity": ("kv_group", "head")}, "overlap", id="group-and-head"),
+        pytest.param({"granularity": "2:4", "fraction": 0.25}, "exactly half", id="2:4"),
+        pytest.param({"granularity": "weight", "compensate": "bias"}, "updates", id="bias"),
+    ],
+)
+def test_kinds_of_unit_that_do_not_fit_are_refused(
+    spec: type[PruneSpec | PruneGrid], changes: dict[str, object], message: str
+) -> None:
+    fraction = changes.get("fraction", 0.5)
+    rest = {field: value for field, value in changes.items() if field != "fraction"}
+    given: dict[str, object] = {"scorer": "random", "fraction": fraction}
+    if spec is PruneGrid:
+        given = {"scorers": ["random"], "fractions": [fraction]}
+    with pytest.raises(ValidationError, match=message):
+        spec.model_validate({**given, **rest})
+
+
+def test_unquoted_two_of_four_is_understood() -> None:
+    read = yaml.safe_load("granularity: 2:4")
+    assert read == {"granularity": 124}
+    spec = PruneSpec(scorer="magnitude_l2", fraction=0.5, **read)
+    assert spec.granularities == ("2:4",)
+
+
+def test_variant_changes_only_what_it_names() -> None:
+    grid = PruneGrid(
+        scorers=["random"],
+        fractions=[0.5],
+        scope="global",
+        variants={
+            "units": {"granularity": ["head", "neuron"]},
+            "weights": {"granularity": "weight"},
+        },
+    )
+    first, second = grid.cells(SEEDED, CALIBRATED)
+    assert (first.variant, first.granularities) == ("units", ("head", "neuron"))
+    assert (second.variant, second.granularities) == ("weights", ("weight",))
+    assert first.scope == second.scope == "global"
+
+
+def test_variant_that_makes_no_sense_is_refused_with_the_recipe() -> None:
+    with pytest.raises(ValidationError, match="exactly half"):
+        PruneGrid(scorers=["random"], fractions=[0.3], variants={"a": {"granularity": "2:4"}})

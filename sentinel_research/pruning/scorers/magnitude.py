@@ -1,57 +1,136 @@
-"""Size of a head's weights.
+"""Size of a unit's weights.
 
 Reference: [1] Han et al. 2015, Learning both Weights and Connections for Efficient Neural Networks,
-https://arxiv.org/abs/1506.02626 (magnitude as importance); heads as groups of weights follow
-[2] Li et al. 2017, Pruning Filters for Efficient ConvNets, https://arxiv.org/abs/1608.08710.
+https://arxiv.org/abs/1506.02626 (single weights); units as groups of weights follow
+[2] Li et al. 2017, Pruning Filters for Efficient ConvNets, section 3.1,
+https://arxiv.org/abs/1608.08710.
 """
+
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from sentinel_research.pruning.calibrate import ScoringInputs
+from sentinel_research.models.layout import head_columns, projection_rows
+from sentinel_research.pruning.scoring import ScoringInputs, UnitTensors, WeightTensors
 from sentinel_research.registry import scorer
+
+_UNITS = ("head", "neuron", "attention", "ffn", "layer", "weight")
 
 
 @scorer(
-    "magnitude",
-    summary="L2 norm of the head's query, key, value and output weights",
-    reference="Li et al. 2017, https://arxiv.org/abs/1608.08710",
+    "magnitude_l1",
+    summary="L1 norm of the unit's own weights and biases",
+    reference="Li et al. 2017, section 3.1, https://arxiv.org/abs/1608.08710",
+    units=_UNITS,
 )
 @torch.no_grad()
-def magnitude(inputs: ScoringInputs) -> list[Float64[Tensor, " _"]]:
-    """L2 norm of everything that belongs to a head.
+def magnitude_l1(inputs: ScoringInputs) -> UnitTensors | WeightTensors:
+    """`sum |w|` over everything that belongs to the unit; `|w|` for single weights.
 
-    `sqrt(|W_q|^2 + |W_k|^2 + |W_v|^2 + |W_o|^2 + |b_q|^2 + |b_k|^2 + |b_v|^2)` over the head's own
-    rows and columns, in float64. In grouped-query attention all heads of a group count the same
-    shared `W_k, W_v, b_k, b_v`, so that these do not change the order inside a group.
+    A head owns its query, key and value rows (with biases) and its output columns; in
+    grouped-query attention all heads of a group count the shared key and value rows, so that these
+    do not change the order inside a group. A neuron owns its rows and its output column, a block
+    the sum of its units.
 
     Args:
         inputs: Only the model is read.
 
     Returns:
-        One float64 tensor per layer, [heads].
-
-    Reference:
-        [2], equation for the filter norm in section 3.1, with L2 in place of L1.
+        One float64 tensor per layer, [units]; for weights one per projection.
     """
-    row, heads = inputs.anatomy, inputs.heads
-    scores = []
-    for layer, attention in enumerate(row.attentions(inputs.model)):
-        kv_kept = heads.kv_kept(layer)
-        layer_scores = torch.zeros(len(heads.kept[layer]), dtype=torch.float64)
-        for local, head in enumerate(heads.kept[layer]):
-            kv = kv_kept.index(head // heads.group_size)
-            parts = []
-            for projection in row.inputs:
-                weights = dict(attention.get_submodule(projection.name).named_parameters())
-                index = heads.rows(layer, projection, [local], [kv]).to(inputs.model.device)
-                parts.append(weights["weight"].index_select(row.input_axis, index))
-                if heads.has_bias:
-                    parts.append(weights["bias"][index])
-            output = attention.get_submodule(row.output).get_parameter("weight")
-            columns = heads.columns([local]).to(output.device)
-            parts.append(output.index_select(row.output_axis, columns))
-            layer_scores[local] = sum(float(part.double().square().sum()) for part in parts) ** 0.5
-        scores.append(layer_scores)
+    return _summed(inputs, lambda weight: weight.double().abs())
+
+
+@scorer(
+    "magnitude_l2",
+    summary="L2 norm of the unit's own weights and biases",
+    reference="Li et al. 2017, section 3.1, https://arxiv.org/abs/1608.08710",
+    units=_UNITS,
+)
+@torch.no_grad()
+def magnitude_l2(inputs: ScoringInputs) -> UnitTensors | WeightTensors:
+    """`sqrt(sum w^2)` over everything that belongs to the unit, see `magnitude_l1`.
+
+    Args:
+        inputs: Only the model is read.
+
+    Returns:
+        One float64 tensor per layer, [units]; for weights one per projection.
+    """
+    return [layer.sqrt() for layer in _summed(inputs, lambda weight: weight.double().square())]
+
+
+def _summed(
+    inputs: ScoringInputs, measure: Callable[[Tensor], Tensor]
+) -> UnitTensors | WeightTensors:
+    """Sum a measure of single weights over every unit."""
+    kind, layers = inputs.kind, range(inputs.structure.num_layers)
+    if kind == "weight":
+        return [measure(inputs.weight(path)).cpu() for path in inputs.projections]
+    if kind == "head":
+        return [_head_sums(inputs, layer, measure) for layer in layers]
+    if kind == "neuron":
+        return [_neuron_sums(inputs, layer, measure) for layer in layers]
+    blocks = {"attention": ["attention"], "ffn": ["ffn"], "layer": ["attention", "ffn"]}[kind]
+    return [
+        sum(
+            (_block_sum(inputs, layer, block, measure) for block in blocks),
+            torch.zeros(count, dtype=torch.float64),
+        )
+        for layer, count in enumerate(inputs.num_units)
+    ]
+
+
+def _parts(
+    inputs: ScoringInputs, path: str, measure: Callable[[Tensor], Tensor]
+) -> Float64[Tensor, " outputs"]:
+    """The measure of every output of an input projection, bias included."""
+    module = inputs.model.get_submodule(path)
+    total = measure(inputs.weight(path)).sum(dim=1)
+    bias = getattr(module, "bias", None)
+    return (total if bias is None else total + measure(bias)).cpu()
+
+
+def _head_sums(
+    inputs: ScoringInputs, layer: int, measure: Callable[[Tensor], Tensor]
+) -> Float64[Tensor, " heads"]:
+    row, structure = inputs.anatomy, inputs.structure
+    heads, kv_heads = structure.layers[layer].heads, structure.kv_heads(layer)
+    scores = torch.zeros(len(heads), dtype=torch.float64)
+    if not heads:
+        return scores
+    outputs = [_parts(inputs, path, measure) for path in row.input_paths(layer, "attention")]
+    columns = measure(inputs.weight(row.output_path(layer, "attention"))).sum(dim=0).cpu()
+    for local, head in enumerate(heads):
+        kv = kv_heads.index(head // structure.group_size)
+        for projection, values in zip(row.inputs, outputs, strict=True):
+            scores[local] += values[
+                projection_rows(structure, layer, projection, [local], [kv])
+            ].sum()
+        scores[local] += columns[head_columns(structure, [local])].sum()
     return scores
+
+
+def _neuron_sums(
+    inputs: ScoringInputs, layer: int, measure: Callable[[Tensor], Tensor]
+) -> Float64[Tensor, " neurons"]:
+    row = inputs.anatomy
+    if not inputs.structure.layers[layer].neurons:
+        return torch.zeros(0, dtype=torch.float64)
+    rows = sum(_parts(inputs, path, measure) for path in row.input_paths(layer, "ffn"))
+    return rows + measure(inputs.weight(row.output_path(layer, "ffn"))).sum(dim=0).cpu()
+
+
+def _block_sum(
+    inputs: ScoringInputs, layer: int, block: str, measure: Callable[[Tensor], Tensor]
+) -> Float64[Tensor, ""]:
+    """Every weight of a block once; its norm and its output bias are not counted."""
+    row, parts = inputs.anatomy, inputs.structure.layers[layer]
+    total = torch.zeros((), dtype=torch.float64)
+    if not (parts.heads if block == "attention" else parts.neurons):
+        return total
+    for path in row.input_paths(layer, block):  # type: ignore[arg-type]
+        total += _parts(inputs, path, measure).sum()
+    return total + measure(inputs.weight(row.output_path(layer, block))).sum().cpu()  # type: ignore[arg-type]

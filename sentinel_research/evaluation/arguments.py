@@ -1,0 +1,75 @@
+"""The pruning arguments of `lm_eval --model sentinel --model_args ...`, as a PruneSpec."""
+
+from typing import Any
+
+from sentinel_research.errors import UsageError
+from sentinel_research.recipe import parse
+from sentinel_research.specs import CalibrationSpec, PruneSpec
+
+_PRUNE = {
+    "prune_fraction": "fraction",
+    "prune_granularity": "granularity",
+    "prune_scope": "scope",
+    "prune_budget": "budget",
+    "prune_normalise": "normalise",
+    "prune_form": "form",
+    "prune_compensate": "compensate",
+    "prune_min_per_layer": "min_per_layer",
+    "prune_seed": "seed",
+}
+_CALIBRATION = {
+    "calibration": "corpus",
+    "calibration_task": "task",
+    "calibration_sequences": "num_sequences",
+    "calibration_length": "sequence_length",
+    "calibration_seed": "seed",
+}
+PRUNING_ARGUMENTS = ("prune", *_PRUNE, *_CALIBRATION)
+"""Every argument that `prune_spec_from_args` takes."""
+
+
+def prune_spec_from_args(arguments: dict[str, Any]) -> PruneSpec | None:
+    """Take the pruning arguments out of `--model_args`.
+
+    Args:
+        arguments: All model arguments; the pruning ones are removed from it. `prune` is the scorer,
+            `calibration` a corpus, `calibration_task` a task; the others are named after the fields
+            of PruneSpec and CalibrationSpec. Several kinds of unit are joined by a plus sign, as
+            lm-eval splits arguments at commas: `prune_granularity=head+neuron`.
+
+    Returns:
+        The spec, or None if nothing is to be pruned.
+
+    Raises:
+        UsageError: for a value that is not accepted, or pruning options without `prune`.
+
+    Example:
+        >>> arguments = {"prune": "random", "prune_fraction": 0.5, "dtype": "float32"}
+        >>> prune_spec_from_args(arguments).fraction, arguments
+        (0.5, {'dtype': 'float32'})
+    """
+    given = [name for name in PRUNING_ARGUMENTS if name in arguments]
+    scorer = arguments.pop("prune", None)
+    fields = _taken(arguments, _PRUNE)
+    calibration = _taken(arguments, _CALIBRATION)
+    if scorer is None:
+        if fields or calibration:
+            raise UsageError(
+                f"model_args give {', '.join(given)} but no scorer",
+                "add prune=SCORER, for example prune=magnitude,prune_fraction=0.25",
+            )
+        return None
+    if "fraction" not in fields:
+        raise UsageError(
+            f"prune={scorer} needs a fraction", "add prune_fraction=0.25 (any number in [0, 1])"
+        )
+    if isinstance(fields.get("granularity"), str) and "+" in fields["granularity"]:
+        fields["granularity"] = tuple(fields["granularity"].split("+"))
+    if calibration:
+        fields["calibration"] = parse(CalibrationSpec, calibration, "model_args")
+    return parse(PruneSpec, {"scorer": scorer, **fields}, "model_args")
+
+
+def _taken(arguments: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+    """Values by field, taken out of the arguments."""
+    return {field: arguments.pop(name) for name, field in names.items() if name in arguments}

@@ -1,0 +1,134 @@
+"""What heads look at, and how alike their outputs are.
+
+Reference: [1] Voita et al. 2019, Analyzing Multi-Head Self-Attention, section 4 ("confidence" of a
+head), https://arxiv.org/abs/1905.09418. We differ: entropy instead of the mean maximum weight, and
+each row is normalised by the largest entropy it could have.
+"""
+
+import torch
+from jaxtyping import Bool, Float, Float64
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+from transformers import PreTrainedModel
+
+from sentinel_research.errors import CheckFailedError
+from sentinel_research.pruning.meters.base import Batch, Meter
+
+
+def normalised_entropy(
+    probabilities: Float[Tensor, "batch heads time time"], is_text: Bool[Tensor, "batch time"]
+) -> Float64[Tensor, "batch heads"]:
+    """Mean over rows of causal attention entropy, as a share of its maximum.
+
+    Row t (from 0) sees t + 1 keys, so its entropy lies in [0, ln(t + 1)]. Row 0 sees one key, its
+    entropy is 0 whatever the head does, and it is left out; so are rows of padding.
+
+    Args:
+        probabilities: Rows sum to 1, entries above the diagonal are 0.
+        is_text: False at padding, which comes last.
+
+    Returns:
+        In [0, 1] for every sequence and head: 0 is one-hot, 1 is uniform.
+    """
+    length = probabilities.shape[-1]
+    wide = torch.promote_types(probabilities.dtype, torch.float32)
+    entropy = torch.special.entr(probabilities.detach().to(wide)).sum(dim=-1)[..., 1:]
+    visible = torch.arange(2, length + 1, dtype=torch.float64, device=probabilities.device)
+    shares = entropy.double() / visible.log()  # [B, H, T - 1]
+    rows = is_text[:, None, 1:]
+    return (shares * rows).sum(dim=-1) / rows.sum(dim=-1)
+
+
+class _HeadMeter(Meter):
+    """Layers with heads have something to measure."""
+
+    def has_layer(self, layer: int) -> bool:
+        """True if the layer has heads."""
+        return self.structure.num_units("head")[layer] > 0
+
+
+class EntropyMeter(_HeadMeter):
+    """Per layer [heads]: sum over sequences of the normalised attention entropy.
+
+    Sliding windows see fewer keys than the normalisation assumes, in all heads alike.
+    """
+
+    name = "attention_entropy"
+    kinds = ("head",)
+    empty_shape = (0,)
+    needs_probabilities = True
+
+    def attach(self, model: PreTrainedModel, batch: Batch) -> list[RemovableHandle]:
+        """Watch the attention modules."""
+        return [
+            attention.register_forward_hook(_EntropyHook(self, layer, batch))
+            for layer, attention in enumerate(self.anatomy.attentions(model))
+            if self.has_layer(layer)
+        ]
+
+
+class _EntropyHook:
+    """Forward hook of an attention module: keeps a sum, never the probabilities."""
+
+    def __init__(self, meter: EntropyMeter, layer: int, batch: Batch) -> None:
+        self.meter, self.layer, self.batch = meter, layer, batch
+
+    def __call__(
+        self, _module: nn.Module, _args: tuple[Tensor, ...], output: tuple[Tensor, Tensor | None]
+    ) -> None:
+        probabilities = output[1]
+        if probabilities is None:
+            raise CheckFailedError(
+                "the attention implementation returned no probabilities, nothing can be scored",
+                "The entropy scorers need eager attention.",
+            )
+        entropy = normalised_entropy(probabilities, self.batch.part.is_text)
+        self.meter.add(self.layer, self.batch, entropy)
+
+
+class HeadGramMeter(_HeadMeter):
+    """Per layer [heads, heads]: sum over text positions of the products of head outputs.
+
+    The output of head `h` is `a_h W_h`, what it adds to the residual stream. Products follow from
+    the Gram matrix of `a` and from `W W^T`, so that outputs of the hidden size are never formed.
+    """
+
+    name = "head_gram"
+    kinds = ("head",)
+    empty_shape = (0, 0)
+
+    def __init__(self, model: PreTrainedModel, kind: str, num_folds: int) -> None:
+        super().__init__(model, kind, num_folds)
+        self._products: dict[int, Tensor] = {}
+        for layer, output in enumerate(self.anatomy.outputs(model, "attention")):
+            if self.has_layer(layer):
+                weight = output.get_parameter("weight").detach().float()
+                rows = weight if self.anatomy.output_axis == 0 else weight.T  # [H * D, E]
+                self._products[layer] = rows @ rows.T
+
+    def attach(self, model: PreTrainedModel, batch: Batch) -> list[RemovableHandle]:
+        """Watch the output projections of attention."""
+        return [
+            output.register_forward_pre_hook(_GramHook(self, layer, batch))
+            for layer, output in enumerate(self.anatomy.outputs(model, "attention"))
+            if self.has_layer(layer)
+        ]
+
+    def products(self, layer: int) -> Tensor:
+        """`W W^T` of a layer, [heads * D, heads * D]."""
+        return self._products[layer]
+
+
+class _GramHook:
+    """Forward pre-hook that adds the products of head outputs."""
+
+    def __init__(self, meter: HeadGramMeter, layer: int, batch: Batch) -> None:
+        self.meter, self.layer, self.batch = meter, layer, batch
+
+    def __call__(self, _module: nn.Module, args: tuple[Tensor]) -> None:
+        hidden = self.batch.by_sequence(args[0].detach()).float()
+        hidden = hidden * self.batch.part.is_text[..., None]
+        gram = hidden.transpose(1, 2) @ hidden  # [B, H * D, H * D]
+        dim = self.meter.structure.head_dim
+        weighted = (gram * self.meter.products(self.layer)).unflatten(2, (-1, dim)).sum(dim=3)
+        self.meter.add(self.layer, self.batch, weighted.unflatten(1, (-1, dim)).sum(dim=2))

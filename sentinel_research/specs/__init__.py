@@ -1,0 +1,30 @@
+"""What a user asks for: frozen, strict specs and the recipe that joins them.
+
+A recipe is YAML; every key is a field here, an unknown key is an error. `Recipe.fingerprint()`
+identifies everything that can change a number, so that a run folder never mixes two requests.
+"""
+
+from sentinel_research.specs.base import Spec
+from sentinel_research.specs.model import ModelSpec, TrainSpec
+from sentinel_research.specs.prune import (
+    CalibrationSpec,
+    Granularity,
+    PruneGrid,
+    PruneSpec,
+    PruneVariant,
+)
+from sentinel_research.specs.recipe import EvalSpec, Recipe, RecoverSpec
+
+__all__ = [
+    "CalibrationSpec",
+    "EvalSpec",
+    "Granularity",
+    "ModelSpec",
+    "PruneGrid",
+    "PruneSpec",
+    "PruneVariant",
+    "Recipe",
+    "RecoverSpec",
+    "Spec",
+    "TrainSpec",
+]

@@ -1,0 +1,237 @@
+"""One pruning, and the prunings that a recipe compares."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+from typing_extensions import Self
+
+from sentinel_research.specs.base import Spec
+
+Granularity = Literal["head", "kv_group", "neuron", "attention", "ffn", "layer", "weight", "2:4"]
+
+
+def _as_written(value: Any) -> Any:
+    """YAML 1.1 reads an unquoted 2:4 as two times sixty and four."""
+    return "2:4" if value == 124 else value
+
+
+Granularities = Annotated[Granularity | tuple[Granularity, ...], BeforeValidator(_as_written)]
+
+
+class CalibrationSpec(Spec):
+    """The text that calibrated scorers read. It never comes from an evaluation split."""
+
+    corpus: str | None = None
+    """Corpus name (`sentinel ls corpora`); its train split is used. Exclusive with `task`."""
+    task: str | None = None
+    """lm-eval task; its training documents are used, and only its targets count in the loss."""
+    num_sequences: int = Field(default=64, gt=0)
+    """How many sequences are drawn."""
+    sequence_length: int = Field(default=128, gt=1)
+    """Tokens per sequence; at most the model's context."""
+    batch_size: int = Field(default=16, gt=0)
+    """Sequences per forward pass; it does not change a score."""
+    seed: int = 0
+    """Which sequences are drawn."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.corpus is None) == (self.task is None):
+            raise ValueError("give exactly one of `corpus` and `task`")
+        return self
+
+
+class PruneSpec(Spec):
+    """One pruning: how units are scored, how many go, and in which form."""
+
+    scorer: str
+    """Registered scorer (`sentinel ls scorers`)."""
+    fraction: float = Field(ge=0.0, le=1.0)
+    """Share of the budget to remove, rounded down to whole units."""
+    granularity: Granularities = "head"
+    """What one unit is. `head`: a query head; `kv_group`: a key/value head with all its query
+    heads; `neuron`: of a feed-forward block; `attention`, `ffn`: a whole block; `layer`: both;
+    `weight`: single weights; `2:4`: two of every four weights. A list ranks several together."""
+    scope: Literal["local", "global"] = "local"
+    """`local`: the fraction of every layer; `global`: of all units together. Blocks and layers
+    are always ranked together; weights are compared inside an output row (`local`) or a matrix."""
+    budget: Literal["units", "parameters", "flops"] = "units"
+    """What the fraction is a share of: units, their parameters, or their forward FLOPs."""
+    normalise: Literal["none", "layer"] = "none"
+    """`layer` divides scores by their L2 norm in every layer before `global` compares them."""
+    form: Literal["remove", "mask"] = "remove"
+    """`remove` slices the weights; `mask` multiplies the units' outputs by zero."""
+    compensate: Literal["none", "bias"] = "none"
+    """`bias` adds the mean output of removed heads and neurons to the output biases (FLAP)."""
+    min_per_layer: int = Field(default=1, ge=0)
+    """Heads, groups or neurons that stay in every layer; 0 allows emptied blocks."""
+    seed: int = 0
+    """Seed of the `random` scorer and of nothing else."""
+    calibration: CalibrationSpec | None = None
+    """Required by calibrated scorers."""
+    transfer_from: str | None = None
+    """Folder or hub id of another model: it is pruned by this spec, and its plan is transferred
+    by relative depth and rank."""
+    variant: str | None = None
+    """Name of the recipe's variant that this pruning belongs to."""
+
+    @property
+    def granularities(self) -> tuple[Granularity, ...]:
+        """The kinds of unit, as a tuple also where there is one."""
+        return (self.granularity,) if isinstance(self.granularity, str) else self.granularity
+
+    @model_validator(mode="after")
+    def _values_fit_together(self) -> Self:
+        _check_granularity(self)
+        return self
+
+
+def _check_granularity(spec: "PruneSpec | PruneGrid") -> None:
+    given = spec.granularity
+    kinds = (given,) if isinstance(given, str) else given
+    if not kinds or len(set(kinds)) != len(kinds):
+        raise ValueError(f"`granularity` must name one or more kinds, each once, got {given}")
+    for alone in ("weight", "2:4"):
+        if alone in kinds and len(kinds) > 1:
+            raise ValueError(f"`granularity: {alone}` cannot be ranked together with other kinds")
+        if alone in kinds and spec.compensate != "none":
+            raise ValueError("`compensate` is for heads and neurons; `sparsegpt` updates weights")
+    for whole, part in (("layer", "attention"), ("layer", "ffn"), ("kv_group", "head")):
+        if whole in kinds and part in kinds:
+            raise ValueError(f"`granularity` names both {whole} and {part}, which overlap")
+    fractions = [spec.fraction] if isinstance(spec, PruneSpec) else spec.fractions
+    if "2:4" in kinds and set(fractions) - {0.0, 0.5}:
+        raise ValueError("`granularity: 2:4` removes exactly half of the weights: fraction 0.5")
+
+
+class PruneVariant(Spec):
+    """What one variant of a grid does otherwise; null keeps the grid's own."""
+
+    scorers: list[str] | None = None
+    """See PruneGrid."""
+    fractions: list[float] | None = None
+    """See PruneGrid."""
+    granularity: Granularities | None = None
+    """See PruneSpec."""
+    scope: Literal["local", "global"] | None = None
+    """See PruneSpec."""
+    budget: Literal["units", "parameters", "flops"] | None = None
+    """See PruneSpec."""
+    normalise: Literal["none", "layer"] | None = None
+    """See PruneSpec."""
+    compensate: Literal["none", "bias"] | None = None
+    """See PruneSpec."""
+    min_per_layer: int | None = Field(default=None, ge=0)
+    """See PruneSpec."""
+    transfer_from: str | None = None
+    """See PruneSpec."""
+
+
+class PruneGrid(Spec):
+    """The prunings of a recipe: scorers x fractions, and seeds for scorers that depend on one."""
+
+    scorers: list[str] = Field(min_length=1)
+    """Registered scorers."""
+    fractions: list[float] = Field(min_length=1)
+    """Shares to remove; 0 is the dense model, always evaluated once."""
+    seeds: list[int] = Field(default=[0], min_length=1)
+    """Repetitions of seeded scorers (`random`)."""
+    calibration_seeds: list[int] | None = Field(default=None, min_length=1)
+    """Repetitions of calibrated scorers over draws of the calibration text; null draws once, by
+    the calibration's own seed."""
+    granularity: Granularities = "head"
+    """See PruneSpec."""
+    scope: Literal["local", "global"] = "local"
+    """See PruneSpec."""
+    budget: Literal["units", "parameters", "flops"] = "units"
+    """See PruneSpec."""
+    normalise: Literal["none", "layer"] = "none"
+    """See PruneSpec."""
+    form: Literal["remove", "mask"] = "remove"
+    """See PruneSpec."""
+    compensate: Literal["none", "bias"] = "none"
+    """See PruneSpec."""
+    min_per_layer: int = Field(default=1, ge=0)
+    """See PruneSpec."""
+    calibration: CalibrationSpec | None = None
+    """See PruneSpec."""
+    transfer_from: str | None = None
+    """See PruneSpec."""
+    variants: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")], PruneVariant] = Field(
+        default_factory=dict
+    )
+    """Named variants of this grid, compared with each other; without any, the grid itself runs."""
+    save_models: bool = False
+    """Keep every pruned model as a checkpoint folder of the run."""
+
+    @model_validator(mode="after")
+    def _values_fit_together(self) -> Self:
+        for fraction in self.fractions:
+            if not 0.0 <= fraction <= 1.0:
+                raise ValueError(f"fractions must lie in [0, 1], got {fraction}")
+        if self.save_models and self.form == "mask":
+            raise ValueError(
+                "`save_models` needs `form: remove`: a mask is not part of a checkpoint"
+            )
+        _check_granularity(self)
+        if self.calibration_seeds is not None and self.calibration is None:
+            raise ValueError("`calibration_seeds` needs `calibration`")
+        for field in ("scorers", "fractions", "seeds", "calibration_seeds"):
+            values = getattr(self, field) or []
+            if len(set(values)) != len(values):
+                raise ValueError(f"`{field}` holds a value twice: {values}")
+        # a variant that makes no sense is reported with the recipe, not when its turn comes
+        assert all(grid is not None for _, grid in self.grids)
+        return self
+
+    @property
+    def grids(self) -> list[tuple[str | None, "PruneGrid"]]:
+        """Every variant with its name, as a grid of its own; the grid itself if there is none."""
+        if not self.variants:
+            return [(None, self)]
+        shared = self.model_dump(exclude={"variants"})
+        return [
+            (name, PruneGrid(**{**shared, **variant.model_dump(exclude_none=True)}))
+            for name, variant in self.variants.items()
+        ]
+
+    @property
+    def calibrations(self) -> list[CalibrationSpec]:
+        """The calibration of every draw, in the order of the seeds; empty without calibration."""
+        given = self.calibration
+        seeds = self.calibration_seeds or ([given.seed] if given else [])
+        return [given.model_copy(update={"seed": seed}) for seed in seeds if given]
+
+    def cells(self, is_seeded: dict[str, bool], is_calibrated: dict[str, bool]) -> list[PruneSpec]:
+        """Every pruning of the grid, in a fixed order, one variant after the other.
+
+        Args:
+            is_seeded: by scorer, whether it is repeated over `seeds`.
+            is_calibrated: by scorer, whether over `calibration_seeds`; others get the first draw.
+        """
+        return [
+            spec
+            for name, grid in self.grids
+            for spec in grid._cells(name, is_seeded, is_calibrated)
+        ]
+
+    def _cells(
+        self, variant: str | None, is_seeded: dict[str, bool], is_calibrated: dict[str, bool]
+    ) -> list[PruneSpec]:
+        own = {"scorers", "fractions", "seeds", "calibration", "calibration_seeds", "save_models"}
+        shared = self.model_dump(exclude={*own, "variants"})
+        draws: list[CalibrationSpec | None] = [*self.calibrations] or [None]
+        return [
+            PruneSpec(
+                **shared,
+                scorer=scorer,
+                fraction=fraction,
+                seed=seed,
+                calibration=draw,
+                variant=variant,
+            )
+            for scorer in self.scorers
+            for fraction in sorted(set(self.fractions) - {0})
+            for seed in (self.seeds if is_seeded[scorer] else self.seeds[:1])
+            for draw in (draws if is_calibrated[scorer] else draws[:1])
+        ]

@@ -1,0 +1,69 @@
+"""Everything one run needs, from model to report."""
+
+from typing import Any
+
+from pydantic import Field, model_validator
+from typing_extensions import Self
+
+from sentinel_research.specs.base import Spec
+from sentinel_research.specs.model import ModelSpec, TrainSpec
+from sentinel_research.specs.prune import PruneGrid
+
+
+class RecoverSpec(Spec):
+    """The recovery after pruning, by a registered recipe."""
+
+    recipe: str
+    """Registered recovery (`sentinel ls recoveries`)."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Options of that recipe."""
+
+
+class EvalSpec(Spec):
+    """What is measured, through lm-eval."""
+
+    tasks: list[str] = Field(min_length=1)
+    """lm-eval task names; the project's own are listed by `sentinel ls tasks`."""
+    limit: int | None = Field(default=None, gt=0)
+    """Only the first documents of every task, for a quick look; null evaluates all."""
+    batch_size: int = Field(default=64, gt=0)
+    """Windows or requests per forward pass."""
+    num_fewshot: int | None = Field(default=None, ge=0)
+    """Examples in the prompt; null keeps each task's own."""
+    max_length: int | None = Field(default=None, gt=0)
+    """Perplexity window in tokens; null is the model's context."""
+    prefix_token_id: int | None = Field(default=None, ge=0)
+    """Token before a text's first; null is the tokenizer's BOS or EOS."""
+    add_bos_token: bool | None = None
+    """Whether BOS becomes part of a text (and of its loss); null is the tokenizer's own way."""
+    allow_lossy_tokenizer: bool = False
+    """Score texts that the tokenizer cannot represent whole."""
+    seed: int = 1234
+    """Seed of lm-eval's few-shot sampling."""
+
+
+class Recipe(Spec):
+    """Everything one run needs, from model to report."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    """Short name; also the default name of the run folder."""
+    description: str
+    """One or two sentences for the report."""
+    data: str | None = None
+    """Mirror folder laid out as hub repositories; else `SENTINEL_DATA`, else the hub."""
+    model: ModelSpec
+    """The model."""
+    train: TrainSpec | None = None
+    """Training from scratch; required with `model.architecture`, otherwise absent."""
+    prune: PruneGrid | None = None
+    """The prunings to compare."""
+    recover: RecoverSpec | None = None
+    """Recovery of every pruned model; null skips the stage."""
+    evaluate: EvalSpec
+    """The measurement."""
+
+    @model_validator(mode="after")
+    def _train_matches_model(self) -> Self:
+        if (self.train is None) != (self.model.architecture is None):
+            raise ValueError("`train` goes with `model.architecture`, and only with it")
+        return self

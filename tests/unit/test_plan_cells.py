@@ -1,0 +1,75 @@
+"""Which cells a recipe plans, and which requests are refused before anything runs."""
+
+import pytest
+
+from sentinel_research.errors import UsageError
+from sentinel_research.pipeline import plan_cells
+from sentinel_research.recipe import load_recipe
+from sentinel_research.specs import Recipe
+
+
+def _demo(*changes: str) -> Recipe:
+    return load_recipe("demo", ["prune.fractions=[0, 0.5]", *changes]).recipe
+
+
+def _ids(*changes: str) -> list[str]:
+    return [cell_id for cell_id, _ in plan_cells(_demo(*changes))]
+
+
+def test_cells_are_named_by_the_seeds_they_depend_on() -> None:
+    scorers = "prune.scorers=[random, magnitude_l2, taylor]"
+    seeds = ["random-0.5-seed1", "random-0.5-seed2", "magnitude_l2-0.5"]
+    assert _ids(scorers, "prune.seeds=[1, 2]") == ["dense", *seeds, "taylor-0.5"]
+    draws = ["taylor-0.5-cal7", "taylor-0.5-cal8"]
+    repeated = _ids(scorers, "prune.seeds=[1, 2]", "prune.calibration_seeds=[7, 8]")
+    assert repeated == ["dense", *seeds, *draws]
+
+
+def test_one_calibration_seed_is_named_too() -> None:
+    assert _ids("prune.scorers=[taylor]", "prune.calibration_seeds=[7]")[1:] == ["taylor-0.5-cal7"]
+
+
+@pytest.mark.parametrize(
+    ("scorers", "granularity", "able"),
+    [
+        ("[random, entropy_low]", "neuron", "random"),
+        ("[random, layer_influence]", "[head, neuron]", "random"),
+        # unquoted, YAML reads 2:4 as 124
+        ("[random, gate_gradient]", "'2:4'", "wanda"),
+        ("[random, sparsegpt]", "kv_group", "entropy_low"),
+    ],
+)
+def test_scorer_of_other_units_is_refused_with_those_that_can(
+    scorers: str, granularity: str, able: str
+) -> None:
+    changes = [f"prune.scorers={scorers}", f"prune.granularity={granularity}"]
+    with pytest.raises(UsageError, match="cannot score") as caught:
+        plan_cells(_demo(*changes))
+    refused = scorers.strip("[]").split(", ")[1]
+    assert f"the scorer '{refused}'" in caught.value.message
+    names = caught.value.hint.removeprefix("scorers that can: ").split(", ")
+    assert able in names
+    assert refused not in names
+
+
+@pytest.mark.parametrize(
+    ("scorer", "granularity"),
+    [("entropy_low", "kv_group"), ("taylor", "layer"), ("wanda", "2:4")],
+)
+def test_units_that_are_made_of_others_need_only_scores_of_those(
+    scorer: str, granularity: str
+) -> None:
+    changes = [f"prune.scorers=[{scorer}]", f"prune.granularity='{granularity}'"]
+    assert len(plan_cells(_demo(*changes))) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        (["prune.scorers=[random, gate_gradient]"], "the scorer 'gate_gradient'"),
+        (["prune.scorers=[random]", "prune.compensate=bias"], "`compensate: bias`"),
+    ],
+)
+def test_missing_calibration_is_refused_before_anything_runs(changes: list[str], what: str) -> None:
+    with pytest.raises(UsageError, match=f"{what} reads calibration text"):
+        plan_cells(_demo(*changes, "prune.calibration=null"))
