@@ -119,8 +119,12 @@ def _asked(grid: dict[str, Any]) -> Iterator[tuple[str, float]]:
 
 def arm_of(spec: dict[str, Any]) -> str:
     """What the cells of a pruning are called: the scorer, after its variant if there are any."""
-    variant = spec.get("variant")
-    return f"{variant}{_OF}{spec['scorer']}" if variant else str(spec["scorer"])
+    return join_arm(spec.get("variant") or "", str(spec["scorer"]))
+
+
+def join_arm(variant: str, scorer: str) -> str:
+    """The arm of a variant (empty if there are none) and a scorer."""
+    return f"{variant}{_OF}{scorer}" if variant else scorer
 
 
 def split_arm(arm: str) -> tuple[str, str]:

@@ -56,6 +56,26 @@ def cells(make_cell: Any) -> list[Any]:
     return found
 
 
+def test_criterion_is_compared_with_the_leave_one_out_of_its_own_variant(
+    make_cell: Any, make_record: Any
+) -> None:
+    """A variant without leave-one-out has no row, as its units may be others."""
+    found = [make_cell(20.0)]
+    for variant, oracle, offset in (("easy", True, 0), ("hard", True, 7), ("alone", False, 3)):
+        for scorer, seed in (("leave_one_out", offset), ("taylor", 20 + offset)):
+            if scorer == "leave_one_out" and not oracle:
+                continue
+            cell = make_cell(21.0, scorer, 0.5, scores=_scores(seed))
+            cell.id = f"{variant}-{cell.id}"
+            cell.prune_spec["variant"] = variant
+            found.append(cell)
+    rows = _compare(found, make_record)
+    assert list(rows) == ["easy: taylor", "hard: taylor"]
+    for variant, offset in (("easy", 0), ("hard", 7)):
+        expected = _rho(_scores(20 + offset), _scores(offset))
+        assert rows[f"{variant}: taylor"].spearman.value == pytest.approx(expected)
+
+
 def test_calibrated_criteria_are_compared_on_the_same_text(cells: Any, make_record: Any) -> None:
     row = _compare(cells, make_record)["taylor"]
     each = [_rho(_scores(10 + seed), _scores(seed)) for seed in range(3)]

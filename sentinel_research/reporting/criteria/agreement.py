@@ -12,6 +12,7 @@ from sentinel_research.reporting.criteria.scores import (
     mean_over_draws,
     pair_draws,
 )
+from sentinel_research.reporting.estimates import join_arm, split_arm
 from sentinel_research.statistics import RankCorrelation, rank_correlation
 
 
@@ -44,16 +45,18 @@ class Correlations(NamedTuple):
 
 
 def compare_with_leave_one_out(scores: dict[str, list[Scores]]) -> list[Agreement]:
-    """Every other criterion against leave-one-out.
+    """Every other criterion against the leave-one-out of its variant; none where there is none.
 
     Args:
-        scores: Scorer -> its draws; leave-one-out among them.
+        scores: Arm -> its draws.
     """
-    return [
-        compare(scorer, found, LEAVE_ONE_OUT, scores[LEAVE_ONE_OUT])
-        for scorer, found in scores.items()
-        if scorer != LEAVE_ONE_OUT
-    ]
+    rows = []
+    for arm, found in scores.items():
+        variant, scorer = split_arm(arm)
+        oracle = join_arm(variant, LEAVE_ONE_OUT)
+        if scorer != LEAVE_ONE_OUT and oracle in scores:
+            rows.append(compare(arm, found, oracle, scores[oracle]))
+    return rows
 
 
 def compare(name: str, first: list[Scores], other: str, second: list[Scores]) -> Agreement:

@@ -10,7 +10,7 @@ from sentinel_research.reporting.criteria.heatmaps import draw_correlations, dra
 from sentinel_research.reporting.criteria.scores import LEAVE_ONE_OUT, Scores, read_scores
 from sentinel_research.reporting.criteria.stability import measure_noise, measure_stability
 from sentinel_research.reporting.curves import TaskCurves
-from sentinel_research.reporting.estimates import Group
+from sentinel_research.reporting.estimates import Group, split_arm
 from sentinel_research.reporting.svg import Drawing
 from sentinel_research.reporting.tables import Table
 
@@ -96,7 +96,7 @@ def _agreement(scores: dict[str, list[Scores]]) -> Part:
     key, title = "agreement_with_leave_one_out", "Agreement with leave-one-out"
     if not scores:
         return _absent(key, title, _NO_SCORES)
-    if LEAVE_ONE_OUT not in scores:
+    if LEAVE_ONE_OUT not in {split_arm(arm)[1] for arm in scores}:
         return _absent(key, title, f"the record holds no scores of {LEAVE_ONE_OUT}")
     rows = compare_with_leave_one_out(scores)
     if not rows:
