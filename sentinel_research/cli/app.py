@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 
 import sentinel_research
+from sentinel_research.cli.bench import bench
 
 app = App(
     name="sentinel",
@@ -17,6 +18,7 @@ app = App(
     # Ctrl-C is answered in one place, `main`
     suppress_keyboard_interrupt=False,
 )
+app.command(bench)
 Kind = Literal["recipes", "scorers", "tasks", "corpora", "architectures", "recoveries"]
 
 

@@ -1,0 +1,144 @@
+"""The models and sizes that are measured. Weights are random and seeded: times depend on shapes."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+)
+
+from sentinel_research.bench.schema import BenchModel, Size
+from sentinel_research.data.calibration_set import CalibrationSet
+from sentinel_research.models import place
+from sentinel_research.models.layout import structure_of
+from sentinel_research.pruning.apply import plan_units
+from sentinel_research.pruning.plan import PruningPlan
+from sentinel_research.specs import PruneSpec
+
+FRACTION = 0.5
+_TOKENS: dict[str, Any] = {"bos_token_id": 0, "eos_token_id": 0}
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is measured at one size."""
+
+    gpt2: dict[str, Any]
+    """Configuration of the GPT-2."""
+    llama: dict[str, Any]
+    """Configuration of the LLaMA; key/value heads are added."""
+    num_sequences: int
+    """Calibration sequences."""
+    sequence_length: int
+    """Tokens of each."""
+    batch_size: int
+    """Sequences of a pass."""
+    prefill_length: int
+    """Tokens of the prompt."""
+    decode_steps: int
+    """Tokens decoded after it."""
+    num_pairs: int
+    """Rounds of every comparison, unless asked otherwise."""
+    peer_limit_seconds: float
+    """Time for each step of another package."""
+    has_meaning: bool
+    """False if times are too short to mean anything, so that none is checked."""
+
+
+SCALES: dict[Size, Scale] = {
+    "tiny": Scale(
+        gpt2={"n_layer": 2, "n_head": 4, "n_embd": 32, "n_positions": 64, "vocab_size": 300},
+        llama={
+            "num_hidden_layers": 2,
+            "num_attention_heads": 12,
+            "hidden_size": 48,
+            "intermediate_size": 64,
+            "vocab_size": 300,
+        },
+        num_sequences=4,
+        sequence_length=16,
+        batch_size=2,
+        prefill_length=24,
+        decode_steps=3,
+        num_pairs=3,
+        peer_limit_seconds=5.0,
+        has_meaning=False,
+    ),
+    "124m": Scale(
+        gpt2={"n_layer": 12, "n_head": 12, "n_embd": 768, "n_positions": 1024},
+        llama={
+            "num_hidden_layers": 12,
+            "num_attention_heads": 12,
+            "hidden_size": 768,
+            "intermediate_size": 2048,
+            "vocab_size": 32000,
+        },
+        num_sequences=8,
+        sequence_length=128,
+        batch_size=4,
+        prefill_length=256,
+        decode_steps=8,
+        num_pairs=7,
+        peer_limit_seconds=60.0,
+        has_meaning=True,
+    ),
+}
+
+
+def gpt2(size: Size, device: str) -> PreTrainedModel:
+    """A random GPT-2 in evaluation mode.
+
+    Raises:
+        UsageError: if there is no such device.
+    """
+    return _built(GPT2LMHeadModel, GPT2Config(**SCALES[size].gpt2, **_TOKENS), device)
+
+
+def llama(size: Size, device: str, num_kv_heads: int) -> PreTrainedModel:
+    """A random LLaMA in evaluation mode.
+
+    Raises:
+        UsageError: if there is no such device.
+    """
+    config = LlamaConfig(**SCALES[size].llama, **_TOKENS, num_key_value_heads=num_kv_heads)
+    return _built(LlamaForCausalLM, config, device)
+
+
+def _built(model_class: Any, config: Any, device: str) -> PreTrainedModel:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model: PreTrainedModel = model_class(config)
+    place(model, device)
+    return model.eval()
+
+
+def calibration_set(model: PreTrainedModel, size: Size) -> CalibrationSet:
+    """Random tokens, as many as the size says."""
+    scale = SCALES[size]
+    shape = (scale.num_sequences, scale.sequence_length)
+    generator = torch.Generator().manual_seed(0)
+    return CalibrationSet.of(torch.randint(model.config.vocab_size, shape, generator=generator))
+
+
+def half_of_the_heads(model: PreTrainedModel) -> PruningPlan:
+    """A plan that removes half of the heads of every layer, the smaller ones."""
+    return plan_units(model, PruneSpec(scorer="magnitude_l2", fraction=FRACTION)).plan
+
+
+def describe(model: PreTrainedModel) -> BenchModel:
+    """What the file says about a model."""
+    structure = structure_of(model.config)
+    return BenchModel(
+        family=structure.family,
+        num_layers=structure.num_layers,
+        num_heads=structure.num_heads,
+        num_kv_heads=structure.num_kv_heads,
+        hidden_size=structure.hidden_size,
+        num_parameters=model.num_parameters(),
+        attn_implementation=model.config._attn_implementation,
+    )

@@ -1,0 +1,74 @@
+"""Run sections, and join each to the file as soon as it is measured."""
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from sentinel_research.bench.calibration import bench_calibration
+from sentinel_research.bench.files import read_file, write_file
+from sentinel_research.bench.forward import bench_forward
+from sentinel_research.bench.machine import device_name
+from sentinel_research.bench.models import SCALES, gpt2
+from sentinel_research.bench.peers import bench_peers
+from sentinel_research.bench.pruning import bench_pruning
+from sentinel_research.bench.schema import SECTIONS, Section, SectionName, Size, SpeedFile
+from sentinel_research.errors import UsageError
+
+_RUN: dict[SectionName, Callable[[Size, str, int], Section]] = {
+    "calibration": bench_calibration,
+    "pruning": bench_pruning,
+    "forward": bench_forward,
+    "peers": bench_peers,
+}
+
+
+def silently(_name: SectionName, _section: Section | None) -> None:
+    """Tell nobody."""
+
+
+def bench(
+    sections: Sequence[SectionName],
+    *,
+    size: Size = "124m",
+    device: str = "cpu",
+    num_pairs: int | None = None,
+    output: Path | None = None,
+    told: Callable[[SectionName, Section | None], object] = silently,
+) -> SpeedFile:
+    """Measure sections.
+
+    Args:
+        sections: Which, in any order.
+        size: Of the models.
+        device: `cpu`, `cuda` or `cuda:N`.
+        num_pairs: Rounds of every comparison; the size's own by default.
+        output: File that each section joins when it is done; its other sections stay.
+        told: Called with a section's name when it begins, and again with the section when it ends.
+
+    Returns:
+        The file's content, or the sections measured now if there is no file.
+
+    Raises:
+        UsageError: for an absent device, an unsuitable file, a package that is not installed, or
+            fewer than two pairs.
+    """
+    if num_pairs is not None and num_pairs < 2:
+        raise UsageError(f"{num_pairs} pairs have no interval", "Take at least --pairs 2.")
+    if "peers" in sections and importlib.util.find_spec("torch_pruning") is None:
+        raise UsageError(
+            "the peer that is measured, torch-pruning, is not installed",
+            "pip install sentinel-research[peers]",
+        )
+    # an absent device is refused before anything is measured
+    gpt2("tiny", device)
+    content = SpeedFile(device=device_name(device), size=size)
+    if output is not None:
+        content = read_file(output, content)
+    for name in (one for one in SECTIONS if one in sections):
+        told(name, None)
+        section = _RUN[name](size, device, num_pairs or SCALES[size].num_pairs)
+        content = content.model_copy(update={name: section})
+        if output is not None:
+            write_file(output, content)
+        told(name, section)
+    return content

@@ -1,0 +1,87 @@
+"""Sections as a few lines for people."""
+
+from sentinel_research.bench.schema import (
+    Comparison,
+    ForwardSection,
+    PeerCase,
+    PeerResult,
+    PeersSection,
+    PruningSection,
+    Ratio,
+    Section,
+)
+
+_MEGABYTE = 1e6
+
+
+def lines_of(section: Section) -> list[str]:
+    """A section's comparisons, what belongs to them, and its checks."""
+    found = [_comparison(one) for one in section.comparisons]
+    if isinstance(section, ForwardSection):
+        found = _forward(section)
+    if isinstance(section, PruningSection):
+        found += _memory(section)
+    if isinstance(section, PeersSection):
+        found += [line for case in section.cases for line in _case(case)]
+    for check in section.checks:
+        found.append(f"{'ok' if check.passed else 'FAILED'}: {check.name}: {check.detail}")
+    conditions = section.conditions
+    load = "" if conditions.load_average is None else f", load {conditions.load_average:g} before"
+    threads = f"{conditions.num_threads} thread{'s' * (conditions.num_threads > 1)}"
+    found.append(f"({conditions.device}, {threads}{load}, {conditions.seconds:g} s)")
+    return found
+
+
+def _comparison(one: Comparison) -> str:
+    return (
+        f"{one.name}: {_ratio(one.wall)} times ({one.alternative}); "
+        f"processor time {one.cpu.median:.2f}; {one.num_pairs} pairs"
+    )
+
+
+def _ratio(ratio: Ratio) -> str:
+    return f"{ratio.median:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]"
+
+
+def _forward(section: ForwardSection) -> list[str]:
+    found = []
+    for one, cost in zip(section.comparisons, section.costs, strict=True):
+        # a speed-up is the inverse of the ratio of times, and its interval turns round
+        wall = one.wall
+        found.append(
+            f"{one.name}: {1 / wall.median:.2f}x [{1 / wall.high:.2f}, {1 / wall.low:.2f}] as fast "
+            f"as dense; multiply-adds allow {1 / cost.mac_ratio:.2f}x, without any head "
+            f"{1 / cost.mac_ratio_without_heads:.2f}x; {one.num_pairs} pairs"
+        )
+    return found
+
+
+def _memory(section: PruningSection) -> list[str]:
+    if section.memory_reason is not None:
+        return [f"memory was not measured: {section.memory_reason}"]
+    rows = [
+        f"{row.name} +{row.rise_bytes / _MEGABYTE:.0f} MB (peak {row.peak_bytes / _MEGABYTE:.0f})"
+        for row in section.memory
+    ]
+    whole = f"memory, {section.memory_kind}, weights {section.model_bytes / _MEGABYTE:.0f} MB: "
+    return [whole + "; ".join(rows)]
+
+
+def _case(case: PeerCase) -> list[str]:
+    return [
+        f"{case.name}, {who}: {_result(result)} (dense {case.model.num_parameters:,})"
+        for who, result in (("ours", case.ours), ("peer", case.theirs))
+    ]
+
+
+def _result(result: PeerResult) -> str:
+    words = [result.outcome]
+    if result.num_parameters is not None:
+        words.append(f"{result.num_parameters:,} parameters")
+    if result.difference_from_masked is not None:
+        words.append(f"{result.difference_from_masked:.1e} from masked")
+    if result.reloads is not None:
+        words.append(f"reloads: {result.reloads}")
+    if result.reloads_pickled is not None:
+        words.append(f"pickled: {result.reloads_pickled}")
+    return "; ".join(words)

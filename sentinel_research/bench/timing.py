@@ -1,0 +1,159 @@
+"""Measure alternatives in turns, and take the ratio of each pair.
+
+Two times that were taken one after the other share the load, the clock frequency and the
+temperature of the machine at that moment, so their ratio is far steadier than either. Which of them
+runs first changes from round to round, so that neither always meets the warmer cache.
+
+Reference: [1] exact interval of the median from order statistics: Hahn and Meeker 1991, Statistical
+Intervals, section 5.2.
+"""
+
+import contextlib
+import gc
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from sentinel_research.bench.schema import Comparison, Ratio
+
+wall_clock: Callable[[], float] = time.perf_counter
+cpu_clock: Callable[[], float] = time.process_time
+_CONFIDENCE = 0.95
+
+
+def nothing() -> None:
+    """No preparation; no device to wait for."""
+
+
+class Action(NamedTuple):
+    """Something that is timed."""
+
+    run: Callable[[Any], object]
+    """Called with what `prepare` returned; what it returns is freed after the clock has stopped."""
+    prepare: Callable[[], Any] = nothing
+    """Called before the clock starts."""
+
+
+class Sample(NamedTuple):
+    """Time of one call."""
+
+    wall_seconds: float
+    """Time that passed."""
+    cpu_seconds: float
+    """Time that all threads of this process were on a processor."""
+
+
+def measure(
+    actions: Mapping[str, Action], num_rounds: int, wait: Callable[[], object] = nothing
+) -> dict[str, list[Sample]]:
+    """Run every action once to warm up, and then once in every round.
+
+    Args:
+        actions: What is timed, by name; in each round another one goes first.
+        num_rounds: Samples of each action.
+        wait: Waits until the device has finished what was asked of it.
+
+    Returns:
+        The samples of every action; the i-th ones belong to one round.
+    """
+    names = list(actions)
+    for action in actions.values():
+        action.run(action.prepare())
+    samples: dict[str, list[Sample]] = {name: [] for name in names}
+    with _quick_collections():
+        for index in range(num_rounds):
+            first = index % len(names)
+            for name in names[first:] + names[:first]:
+                samples[name].append(_timed(actions[name], wait))
+    return samples
+
+
+@contextlib.contextmanager
+def _quick_collections() -> Iterator[None]:
+    """What is alive now is not searched again for garbage at every sample."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+def _timed(action: Action, wait: Callable[[], object]) -> Sample:
+    prepared = action.prepare()
+    collects = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        wait()
+        wall, cpu = wall_clock(), cpu_clock()
+        result = action.run(prepared)
+        wait()
+        sample = Sample(round(wall_clock() - wall, 9), round(cpu_clock() - cpu, 9))
+    finally:
+        if collects:
+            gc.enable()
+    del result
+    return sample
+
+
+def compare(
+    name: str,
+    measured: tuple[str, Sequence[Sample]],
+    alternative: tuple[str, Sequence[Sample]],
+) -> Comparison:
+    """Put two measured actions beside each other.
+
+    Args:
+        name: Of the comparison.
+        measured: What it is about, in words, and its samples.
+        alternative: What it is compared with, and its samples from the same rounds.
+    """
+    pairs = list(zip(measured[1], alternative[1], strict=True))
+    wall = tuple((ours.wall_seconds, other.wall_seconds) for ours, other in pairs)
+    cpu = tuple((ours.cpu_seconds, other.cpu_seconds) for ours, other in pairs)
+    return Comparison(
+        name=name,
+        measured=measured[0],
+        alternative=alternative[0],
+        num_pairs=len(pairs),
+        wall_seconds=wall,
+        cpu_seconds=cpu,
+        wall=ratio_of(wall),
+        cpu=ratio_of(cpu),
+    )
+
+
+def ratio_of(pairs: Sequence[tuple[float, float]]) -> Ratio:
+    """The median of the pairs' ratios with its interval.
+
+    The interval runs between two order statistics, the innermost ones that cover the median of
+    independent ratios with 95 percent probability [1]; fewer than 6 pairs cannot, and give their
+    smallest and largest ratio with the probability that those have.
+
+    Args:
+        pairs: `(measured, alternative)`, at least two.
+
+    Example:
+        >>> ratio_of([(2.0, 1.0), (3.0, 1.0), (8.0, 2.0)])
+        Ratio(median=3.0, low=2.0, high=4.0, coverage=0.75)
+    """
+    if len(pairs) < 2:
+        raise ValueError(f"an interval needs at least 2 pairs, got {len(pairs)}")
+    ratios = sorted(measured / alternative for measured, alternative in pairs)
+    num, outside = len(ratios), 0
+    # P(fewer than k + 1 of n ratios lie below the median) is the tail of Binomial(n, 1/2)
+    while 2 * _tail(num, outside + 1) <= 1 - _CONFIDENCE:
+        outside += 1
+    return Ratio(
+        median=statistics.median(ratios),
+        low=ratios[outside],
+        high=ratios[num - 1 - outside],
+        coverage=1 - 2 * _tail(num, outside),
+    )
+
+
+def _tail(num: int, successes: int) -> float:
+    return float(sum(math.comb(num, k) for k in range(successes + 1)) / 2**num)
