@@ -5,9 +5,7 @@ from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from sentinel_research.record import Check, EvaluationReport, RunRecord
-from sentinel_research.specs import CalibrationSpec, Recipe
-
-_FITTED_SPLIT = "train"
+from sentinel_research.specs import Recipe
 
 
 class _Fitted(NamedTuple):
@@ -55,39 +53,29 @@ def record_inputs(recipe: Recipe, record: RunRecord, evaluation: EvaluationRepor
 
 
 def _fitted(recipe: Recipe) -> Iterator[_Fitted]:
+    from sentinel_research.data.fitted import calibration_fingerprints, corpus_fingerprints
+
     if recipe.train is not None:
-        yield _fitted_corpus("training", recipe.train.corpus)
+        corpus = recipe.train.corpus
+        yield _Fitted("training", corpus, _origin_of(corpus), corpus_fingerprints(corpus))
     if recipe.prune is None or recipe.prune.calibration is None:
         return
-    if recipe.prune.calibration.corpus is not None:
-        yield _fitted_corpus("calibration", recipe.prune.calibration.corpus)
+    draws = recipe.prune.calibrations
+    documents = calibration_fingerprints(draws)
+    if draws[0].corpus is not None:
+        yield _Fitted("calibration", draws[0].corpus, _origin_of(draws[0].corpus), documents)
     else:
-        yield _fitted_task(recipe.prune.calibrations)
+        from sentinel_research.data.task_documents import training_documents, training_provenance
+
+        task, _ = training_documents(str(draws[0].task))
+        yield _Fitted("calibration", str(draws[0].task), training_provenance(task), documents)
 
 
-def _fitted_corpus(role: str, corpus: str) -> _Fitted:
-    from sentinel_research.data.corpora import load_corpus
+def _origin_of(corpus: str) -> dict[str, Any]:
+    from sentinel_research.data.corpora import FITTED_SPLIT, load_corpus
     from sentinel_research.data.provenance import provenance_of
-    from sentinel_research.data.task_documents import text_fingerprint
 
-    documents = load_corpus(corpus, _FITTED_SPLIT)
-    return _Fitted(
-        role,
-        corpus,
-        asdict(provenance_of(documents)),
-        [frozenset({text_fingerprint(text)}) for text in documents["text"]],
-    )
-
-
-def _fitted_task(calibrations: list[CalibrationSpec]) -> _Fitted:
-    """Of a task only the documents that any of the calibration seeds drew."""
-    from sentinel_research.data.calibration import drawn_documents
-    from sentinel_research.data.task_documents import fingerprints, training_provenance
-
-    draws = [drawn_documents(spec) for spec in calibrations]
-    task = draws[0].task
-    found = {fingerprints(task, document) for draw in draws for document in draw.documents}
-    return _Fitted("calibration", str(calibrations[0].task), training_provenance(task), found)
+    return asdict(provenance_of(load_corpus(corpus, FITTED_SPLIT)))
 
 
 def _evaluated(recipe: Recipe) -> Iterator[tuple[str, list[frozenset[str]]]]:

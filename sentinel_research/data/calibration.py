@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from sentinel_research.data.corpora import load_corpus
+from sentinel_research.data.corpora import FITTED_SPLIT, load_corpus
 from sentinel_research.data.packing import pack, sample_sequences, separator_id
 from sentinel_research.data.synthetic import SyntheticLanguage, word_tokenizer
 from sentinel_research.errors import DataError, UsageError
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from sentinel_research.data.calibration_set import CalibrationSet
     from sentinel_research.data.task_documents import TaskText
-
-_SPLIT = "train"
 
 
 class _Encoded(NamedTuple):
@@ -73,7 +71,7 @@ def calibration_set(
     from sentinel_research.data.calibration_set import CalibrationSet
 
     if spec.corpus is not None:
-        texts = list(load_corpus(spec.corpus, _SPLIT)["text"])
+        texts = list(load_corpus(spec.corpus, FITTED_SPLIT)["text"])
         sequences = sample_sequences(
             texts, tokenizer, spec.num_sequences, spec.sequence_length, spec.seed
         )
@@ -230,7 +228,7 @@ def _padded(sequences: Sequence[_Encoded]) -> "CalibrationSet":
 
 def training_blocks(spec: TrainSpec, tokenizer: "PreTrainedTokenizerBase") -> np.ndarray:
     """Pack the train split into blocks `[num_sequences, sequence_length]`; see `pack`."""
-    texts = list(load_corpus(spec.corpus, _SPLIT)["text"])
+    texts = list(load_corpus(spec.corpus, FITTED_SPLIT)["text"])
     return pack(texts, tokenizer, spec.sequence_length).sequences
 
 

@@ -149,6 +149,10 @@ CORPORA: dict[str, Corpus] = {
 """All corpora by name. TinyStories' own validation split is not used, because mirrors lack it."""
 
 
+FITTED_SPLIT = "train"
+"""The split of a corpus that training and calibration read."""
+
+
 def load_corpus(name: str, split: str) -> Dataset:
     """Load one split of a named corpus.
 

@@ -134,7 +134,12 @@ def fingerprints(task: Any, document: Any) -> frozenset[str]:
     """
     parts = [part for request in _requests(task, document) for part in request.args]
     asked = [part for part in parts if isinstance(part, str)]
-    return frozenset({text_fingerprint(*asked), text_fingerprint(*sorted(_values(document)))})
+    return frozenset({text_fingerprint(*asked), content_fingerprint(document)})
+
+
+def content_fingerprint(document: Any) -> str:
+    """The fingerprint of a document's own fields, whatever is asked about them."""
+    return text_fingerprint(*sorted(_values(document)))
 
 
 def text_fingerprint(*texts: str) -> str:

@@ -7,7 +7,7 @@ numbers are refused (research on lm-eval 0.4.13: `logits_cache` reads the wrong 
 continuation is a prefix of another; `--use_cache` is not keyed by the model).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -75,6 +75,7 @@ class SentinelLM(HFLM):
         # HFLM knows them only after the model was created
         self._encoding = {name: kwargs.get(name) for name in ("add_bos_token", "prefix_token_id")}
         self._prune_report: dict[str, Any] | None = None
+        self._calibrated_on: frozenset[str] = frozenset()
         self._allow_lossy_tokenizer = bool(kwargs.pop("allow_lossy_tokenizer", False))
         self._represented: dict[str, bool] = {}
         self._quiet = bool(kwargs.pop("quiet", False))
@@ -96,12 +97,14 @@ class SentinelLM(HFLM):
         if self._prune_spec is None:
             return
         from sentinel_research.data.calibration import calibration_set
+        from sentinel_research.data.fitted import calibration_fingerprints
         from sentinel_research.pruning import prune
 
         spec = self._prune_spec.calibration
         calibration = None
         if spec is not None:
             calibration = calibration_set(spec, self.tokenizer, **self._encoding)
+            self._calibrated_on = frozenset[str]().union(*calibration_fingerprints([spec]))
         self._model.eval()
         self._model, report = prune(self._model, self._prune_spec, calibration=calibration)
         self._prune_report = report.model_dump(mode="json")
@@ -145,6 +148,18 @@ class SentinelLM(HFLM):
             info["sentinel_prune"] = self._prune_report
         return info
 
+    def loglikelihood(
+        self, requests: list[Instance], disable_tqdm: bool = False
+    ) -> list[tuple[float, bool]]:
+        """HFLM's, after a check that no document was calibrated on."""
+        self._check_calibration(requests)
+        return super().loglikelihood(requests, disable_tqdm=disable_tqdm)
+
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
+        """HFLM's, after a check that no document was calibrated on."""
+        self._check_calibration(requests)
+        return super().generate_until(requests, disable_tqdm=disable_tqdm)
+
     def loglikelihood_rolling(
         self, requests: list[Instance], disable_tqdm: bool = False
     ) -> list[float]:
@@ -155,8 +170,9 @@ class SentinelLM(HFLM):
 
         Raises:
             DataError: if the tokenizer cannot represent a text, so that a loss per word would
-                leave words out.
+                leave words out, or if the pruning was calibrated on it.
         """
+        self._check_calibration(requests)
         windows: list[tuple[None, list[int], list[int]]] = []
         counts = []
         for request in requests:
@@ -205,6 +221,21 @@ class SentinelLM(HFLM):
         return super()._loglikelihood_tokens(
             requests, disable_tqdm=disable_tqdm or self._quiet, override_bs=override_bs
         )
+
+    def _check_calibration(self, requests: Sequence[Instance]) -> None:
+        """`sentinel run` compares whole splits; lm-eval tells the model its documents only here."""
+        if not self._calibrated_on:
+            return
+        from sentinel_research.data.fitted import request_fingerprints
+
+        for request in requests:
+            if not self._calibrated_on.isdisjoint(request_fingerprints(request)):
+                raise DataError(
+                    f"'{request.task_name}' evaluates a document that the pruning was calibrated "
+                    f"on: {str(request.doc)[:100]}",
+                    "calibrate on another corpus or task, or draw other documents with "
+                    "calibration_seed=N",
+                )
 
     def _rolling_windows(self, text: str) -> Iterator[tuple[list[int], list[int]]]:
         tokens = self.tok_encode(text)

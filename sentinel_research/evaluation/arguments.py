@@ -56,7 +56,7 @@ def prune_spec_from_args(arguments: dict[str, Any]) -> PruneSpec | None:
         if fields or calibration:
             raise UsageError(
                 f"model_args give {', '.join(given)} but no scorer",
-                "add prune=SCORER, for example prune=magnitude,prune_fraction=0.25",
+                "add prune=SCORER, for example prune=magnitude_l2,prune_fraction=0.25",
             )
         return None
     if "fraction" not in fields:

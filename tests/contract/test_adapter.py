@@ -226,7 +226,7 @@ def test_calibration_has_the_start_tokens_of_the_evaluation(
         return CalibrationSet.of(torch.arange(40).reshape(4, 10))
 
     monkeypatch.setattr(calibration, "calibration_set", made)
-    options = {"prune": "gate_gradient", "prune_fraction": 0.5, "calibration_task": "any"}
+    options = {"prune": "gate_gradient", "prune_fraction": 0.5, "calibration": "synthetic"}
     adapter(**options, add_bos_token=True, prefix_token_id=5)
     assert seen == {"add_bos_token": True, "prefix_token_id": 5}
 

@@ -1,0 +1,39 @@
+"""The documents that something was fitted on, to find them again among those it is measured on."""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from sentinel_research.data.corpora import FITTED_SPLIT, load_corpus
+from sentinel_research.specs import CalibrationSpec
+
+
+def corpus_fingerprints(corpus: str) -> list[frozenset[str]]:
+    """Of every document of a corpus that can be fitted on, see `task_documents.fingerprints`."""
+    from sentinel_research.data.task_documents import text_fingerprint
+
+    documents = load_corpus(corpus, FITTED_SPLIT)
+    return [frozenset({text_fingerprint(text)}) for text in documents["text"]]
+
+
+def calibration_fingerprints(draws: Sequence[CalibrationSpec]) -> Collection[frozenset[str]]:
+    """Of every document that one of several draws of a calibration reads, or could have read.
+
+    Args:
+        draws: They differ in the seed alone. A corpus counts whole, of a task only what was drawn.
+    """
+    from sentinel_research.data.calibration import drawn_documents
+    from sentinel_research.data.task_documents import fingerprints
+
+    if draws[0].corpus is not None:
+        return corpus_fingerprints(draws[0].corpus)
+    found = [drawn_documents(spec) for spec in draws]
+    task = found[0].task
+    return {fingerprints(task, document) for draw in found for document in draw.documents}
+
+
+def request_fingerprints(request: Any) -> frozenset[str]:
+    """Of the document that an lm-eval request (`Instance`) asks about."""
+    from sentinel_research.data.task_documents import content_fingerprint, text_fingerprint
+
+    texts = [part for part in request.args if isinstance(part, str)]
+    return frozenset({text_fingerprint(*texts), content_fingerprint(request.doc)})
