@@ -1,8 +1,10 @@
 """Temporary states of a model, restored on exit whatever happens inside."""
 
 import contextlib
+import itertools
 from collections.abc import Iterator
 
+import torch
 from transformers import PreTrainedModel
 
 
@@ -43,3 +45,24 @@ def eager_attention(model: PreTrainedModel) -> Iterator[None]:
     finally:
         if switches:
             model.set_attn_implementation(name)
+
+
+@contextlib.contextmanager
+def in_float32(model: PreTrainedModel) -> Iterator[None]:
+    """Half-precision weights and buffers as float32 inside the block; no bit changes for good.
+
+    The originals stay in memory beside their float32 copies.
+    """
+    halves = [
+        tensor
+        for tensor in itertools.chain(model.parameters(), model.buffers())
+        if tensor.dtype in (torch.float16, torch.bfloat16)
+    ]
+    originals = [tensor.data for tensor in halves]
+    try:
+        for tensor in halves:
+            tensor.data = tensor.data.float()
+        yield
+    finally:
+        for tensor, original in zip(halves, originals, strict=True):
+            tensor.data = original

@@ -4,6 +4,7 @@ Shapes show some wrong layouts. Others (fused projections in another order) are 
 those are caught afterwards by comparing with the masked twin (`surgery.check_agreement`).
 """
 
+import itertools
 from collections.abc import Iterator
 
 from torch import nn
@@ -23,13 +24,19 @@ def check_layout(model: PreTrainedModel) -> None:
 
     Raises:
         UsageError: if weights are quantised, projections are of another class (adapters, quantised
-            layers), or a shape is not the expected one.
+            layers), a shape is not the expected one, or a tensor is not in memory.
     """
     if getattr(model.config, "quantization_config", None) is not None:
         raise UsageError(
             "this model's weights are quantised, and their rows cannot be taken apart",
             "Prune the model before quantising it.",
         )
+    for name, tensor in itertools.chain(model.named_parameters(), model.named_buffers()):
+        if tensor.is_meta:
+            raise UsageError(
+                f"{name} is not in memory: it was offloaded to disk, or never loaded",
+                "Load the whole model on one device, without device_map.",
+            )
     for path, expected in _expected_shapes(model):
         module = model.get_submodule(path)
         kind = type(module)

@@ -70,3 +70,10 @@ def test_quantised_model_is_refused(model: PreTrainedModel) -> None:
     with pytest.raises(UsageError, match="weights are quantised") as caught:
         check_layout(model)
     assert "before quantising" in caught.value.hint
+
+
+def test_weight_that_is_not_in_memory_is_refused_by_name(model: PreTrainedModel) -> None:
+    model.get_output_embeddings().to("meta")
+    with pytest.raises(UsageError, match="is not in memory") as caught:
+        check_layout(model)
+    assert "device_map" in caught.value.hint

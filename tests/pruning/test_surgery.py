@@ -14,6 +14,7 @@ from sentinel_research.models.pruned import PRUNED_CLASSES
 from sentinel_research.models.tiny import FAMILIES, tiny_model
 from sentinel_research.pruning import PruningPlan, bake, make_plan, mask, remove, surgery
 from sentinel_research.pruning.surgery import probe_inputs
+from sentinel_research.structure import Structure
 
 FORMS = pytest.mark.parametrize("form", [mask, remove, bake], ids=["mask", "remove", "bake"])
 PATTERNS: dict[str, Callable[[int], list[object]]] = {
@@ -238,6 +239,33 @@ def test_self_check_refuses_wrong_surgery(
         monkeypatch.setattr(surgery, name, lambda *args: real(*args).flip(0))
     with pytest.raises(CheckpointError, match="differs from the masked one"):
         remove(model, _plan(model))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_self_check_of_half_precision_is_as_strict_as_of_float32(
+    model: PreTrainedModel, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One wrong neuron of 37 moves a logit by less than bfloat16 rounds it."""
+    structure = structure_of(model.config)
+    everything = range(structure.intermediate_size)
+    plan = make_plan(structure, neurons=[everything, everything, everything[1:]])
+    before = {name: tensor.clone() for name, tensor in model.to(dtype).state_dict().items()}
+    remove(model, plan)
+    real = surgery._slice_ffn
+
+    def shifted(state: dict, row: object, old: Structure, new: Structure, layer: int) -> None:
+        layers = [
+            *new.layers[:-1],
+            new.layers[-1].model_copy(update={"neurons": tuple(everything[:-1])}),
+        ]
+        real(state, row, old, new.model_copy(update={"layers": tuple(layers)}), layer)
+
+    monkeypatch.setattr(surgery, "_slice_ffn", shifted)
+    with pytest.raises(CheckpointError, match="differs from the masked one"):
+        remove(model, plan)
+    after = model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert {tensor.dtype for tensor in after.values() if tensor.is_floating_point()} == {dtype}
 
 
 def test_pruned_model_trains(model: PreTrainedModel) -> None:
