@@ -12,7 +12,8 @@ References: [1] Frantar and Alistarh 2023, SparseGPT, algorithm 1; the OBS updat
 https://arxiv.org/abs/2301.00774, code https://github.com/IST-DASLab/sparsegpt. [2] Sun et al. 2023,
 Wanda, equation 1, https://arxiv.org/abs/2306.11695. We differ from the code of [1]: everything is
 float64, the number of zeros is exact where the code's threshold takes one weight too many and all
-ties, and `U` comes from one Cholesky factorisation of `D` instead of one of `D` and one of `D^-1`.
+ties, weights of dead inputs go first but not beyond that number, and `U` comes from one Cholesky
+factorisation of `D` instead of one of `D` and one of `D^-1`.
 """
 
 import math
@@ -32,7 +33,7 @@ class SparseWeight(NamedTuple):
     weight: Float[Tensor, "rows columns"]
     """Exactly 0 where a weight went; the type of the weight that came in."""
     keep: Bool[Tensor, "rows columns"]
-    """True where a weight stays; it may still be 0, as every weight of a dead input is."""
+    """True where a weight stays."""
     squared_error: float
     """`|| (W - W') X ||^2 = tr((W - W') H (W - W')^T)`, not damped, for `weight` as returned."""
 
@@ -171,7 +172,9 @@ def sparsegpt(
     if group is not None:
         block_size = math.ceil(block_size / group[1]) * group[1]
     factor = _inverse_factor(hessian.double(), damping)
-    solved = weight.double().masked_fill(hessian.diagonal() == 0, 0.0)
+    is_dead = hessian.diagonal() == 0
+    # without an input a weight costs nothing
+    solved = weight.double().masked_fill(is_dead, 0.0)
     keep = torch.ones_like(weight, dtype=torch.bool)
     for start in range(0, weight.shape[1], block_size):
         block = slice(start, start + block_size)
@@ -179,7 +182,7 @@ def sparsegpt(
             keep[:, block] = _keep_in_block(solved, factor, fraction, block)
         errors = _prune_block(solved[:, block], keep[:, block], factor[block, block], group)
         solved[:, block.stop :] -= errors @ factor[block, block.stop :]
-    pruned = solved.to(weight.dtype)
+    pruned = torch.where(keep & is_dead, weight, solved.to(weight.dtype))
     change = weight.double() - pruned.double()
     return SparseWeight(pruned, keep, float(((change @ hessian.double()) * change).sum()))
 

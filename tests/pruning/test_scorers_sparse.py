@@ -146,6 +146,21 @@ def test_two_of_four_of_a_width_that_does_not_divide_is_refused() -> None:
         prune(subject_of("gpt2-dense").model, spec, calibration=CALIBRATION)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_sparsegpt_of_nothing_changes_no_bit(dtype: torch.dtype) -> None:
+    model = tiny_model("opt").to(dtype)
+    for parameter in model.parameters():
+        # values that no smaller type holds
+        parameter.mul_(1.1)
+    # relu neurons that never fire are dead inputs of the projection behind them
+    model.model.decoder.layers[1].fc1.bias[:10] = -50.0
+    spec = PruneSpec(scorer="sparsegpt", fraction=0.0, granularity="weight")
+    pruned, _ = prune(model, spec, calibration=CALIBRATION)
+    after = pruned.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in model.state_dict().items())
+
+
 def test_sparsegpt_loses_less_of_the_layers_output_than_magnitude() -> None:
     """On the text itself, in the first projection, with many more tokens than inputs."""
     subject = subject_of("llama-dense")

@@ -63,7 +63,8 @@ def _slow_sparsegpt(
                 inverse = inverses[j]
                 weight[row, j:] -= weight[row, j].clone() / inverse[0, 0] * inverse[0]
                 weight[row, j] = 0.0
-    return weight, keep
+    is_dead = layer.hessian.diagonal() == 0
+    return torch.where(keep & is_dead, layer.weight, weight), keep
 
 
 def _error(layer: Layer, pruned: Tensor) -> float:
@@ -222,13 +223,20 @@ def test_sparsegpt_returns_the_weights_type_and_the_error_of_what_it_returns(
     assert found.squared_error == pytest.approx(_error(layer, found.weight), rel=1e-10)
 
 
-def test_weights_of_dead_inputs_become_zero_at_no_cost() -> None:
+def test_fraction_of_nothing_changes_no_bit() -> None:
     layer = correlated_layer(4, 10, dead=(0, 3, 9))
     found = sparsegpt(layer.weight, layer.hessian, 0.0)
     assert found.keep.all()
-    assert not found.weight[:, [0, 3, 9]].any()
-    alive = [1, 2, 4, 5, 6, 7, 8]
-    assert torch.equal(found.weight[:, alive], layer.weight[:, alive])
+    assert torch.equal(found.weight, layer.weight)
+    assert found.squared_error == 0.0
+
+
+def test_weights_of_dead_inputs_cost_nothing_and_stay_until_their_turn() -> None:
+    layer = correlated_layer(4, 10, dead=(0, 3, 9))
+    found = sparsegpt(layer.weight, layer.hessian, 0.1)
+    assert int((~found.keep).sum()) == 4
+    assert not (~found.keep)[:, [1, 2, 4, 5, 6, 7, 8]].any()
+    assert torch.equal(found.weight, layer.weight.masked_fill(~found.keep, 0.0))
     assert found.squared_error == 0.0
 
 
@@ -238,10 +246,10 @@ def test_weights_of_dead_inputs_go_first() -> None:
     assert (~found.keep).any(dim=0).nonzero().flatten().tolist() == [0, 3, 9]
 
 
-def test_inputs_that_are_all_dead_leave_a_weight_of_zeros() -> None:
+def test_inputs_that_are_all_dead_lose_the_first_weights() -> None:
     found = sparsegpt(WEIGHT, torch.zeros_like(IDENTITY), 0.5)
-    assert not found.weight.any()
     assert int(found.keep.sum()) == 8
+    assert torch.equal(found.weight, WEIGHT.masked_fill(~found.keep, 0.0))
 
 
 def test_sparsegpt_changes_neither_its_arguments_nor_their_gradients() -> None:

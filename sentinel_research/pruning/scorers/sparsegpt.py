@@ -66,7 +66,7 @@ def sparsegpt(
                     if "2:4" in spec.granularities and spec.fraction
                     else {"fraction": spec.fraction}
                 )
-                solved = solve(weight.float().cpu(), grams[path], **asked)
+                solved = solve(weight.cpu(), grams[path], **asked)
                 keeps[path] = solved.keep
                 weight.copy_(solved.weight.to(weight.device))
     return model, keeps
