@@ -3,8 +3,10 @@
 A baked model loads anywhere, at full size. Its zeros are recognised (`baked_plan`) and shrunk
 (`shrink_baked`). Exact zeros in the output projection's columns are enough for the same logits. The
 values and the biases in front of them go to zero too: then a head or neuron is a fixed point of
-gradient descent, and stays dead under training. The exception is a query head whose KV group lives
-on: its values belong to the others too, so its output weights would wake up.
+gradient descent, and stays dead under training. A unit with zeros behind it only is no baked one:
+it is how some models are initialised, and it learns. The exception is a query head whose KV group
+lives on: its values belong to the others too, so its output weights alone are zero, and would wake
+up under training.
 """
 
 import copy
@@ -14,7 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from sentinel_research.errors import UsageError
-from sentinel_research.models.anatomy import PRUNED_PREFIX, Anatomy, anatomy_of
+from sentinel_research.models.anatomy import PRUNED_PREFIX, Anatomy, Projection, anatomy_of
 from sentinel_research.models.checkpoint import refuse_hooks
 from sentinel_research.models.layout import head_columns, projection_rows, structure_of
 from sentinel_research.pruning.gates import zero_weights
@@ -78,15 +80,23 @@ def _bake_attention(
         if "value" not in projection.parts:
             continue
         module = model.get_submodule(f"{row.attention_path(layer)}.{projection.name}")
-        lost = projection_rows(structure, layer, projection, dead, dead)
-        rows = lost.unflatten(0, (-1, structure.head_dim))
-        # the blocks of a fused projection are one per part; only the values must be zero
-        parts = len(projection.parts)
-        place = projection.parts.index("value")
-        values = rows[place::parts] if projection.interleaved else rows.chunk(parts)[place]
-        _zero(module.get_parameter("weight"), row.input_axis, values.flatten())
+        values = _value_rows(structure, layer, projection, dead)
+        _zero(module.get_parameter("weight"), row.input_axis, values)
         if structure.attention_input_bias:
-            _zero(module.get_parameter("bias"), 0, values.flatten())
+            _zero(module.get_parameter("bias"), 0, values)
+
+
+def _value_rows(
+    structure: Structure, layer: int, projection: Projection, groups: list[int]
+) -> Tensor:
+    """Rows of a projection that compute the values of key/value heads, by local index."""
+    lost = projection_rows(structure, layer, projection, groups, groups)
+    rows = lost.unflatten(0, (-1, structure.head_dim))
+    # the blocks of a fused projection are one per part
+    parts = len(projection.parts)
+    place = projection.parts.index("value")
+    values = rows[place::parts] if projection.interleaved else rows.chunk(parts)[place]
+    return values.flatten()
 
 
 def _bake_ffn(
@@ -115,35 +125,87 @@ def _zero(parameter: Tensor, axis: int, index: Tensor) -> None:
 def baked_plan(model: PreTrainedModel) -> PruningPlan:
     """Recognise what a baked model is missing from its zeros.
 
-    Heads and neurons whose slice of the output projection is exactly zero add nothing, whatever
-    made it so. Blocks are not recognised: a block without heads keeps its output bias.
+    Units with zeros in front of and behind them are missing, whatever made the zeros. Blocks are
+    not recognised: a block without heads keeps its output bias.
 
     Args:
         model: Dense or pruned model of a known family.
 
     Returns:
-        The plan; the identity if nothing is missing.
-
-    Raises:
-        UsageError: if every head and every neuron is zero.
+        The plan; the identity if nothing is missing, and also if everything is.
     """
     row, structure = anatomy_of(model.config), structure_of(model.config)
-    heads, neurons = [], []
-    for layer, parts in enumerate(structure.layers):
-        alive = _alive(model, row, layer, "attention", structure.head_dim) if parts.heads else []
-        heads.append([head for head, lives in zip(parts.heads, alive, strict=True) if lives])
-        alive = _alive(model, row, layer, "ffn", 1) if parts.neurons else []
-        neurons.append([unit for unit, lives in zip(parts.neurons, alive, strict=True) if lives])
+    heads = [_living_heads(model, row, structure, layer) for layer in range(structure.num_layers)]
+    neurons = [
+        _living_neurons(model, row, structure, layer) for layer in range(structure.num_layers)
+    ]
+    if not any(heads) and not any(neurons):
+        return make_plan(structure, scorer="baked")
     return make_plan(structure, heads, neurons=neurons, scorer="baked")
 
 
-def _alive(model: PreTrainedModel, row: Anatomy, layer: int, block: str, width: int) -> list[bool]:
+def _living_heads(
+    model: PreTrainedModel, row: Anatomy, structure: Structure, layer: int
+) -> list[int]:
+    heads, groups = structure.layers[layer].heads, structure.kv_heads(layer)
+    if not heads:
+        return []
+    writes = _writes(model, row, layer, "attention", structure.head_dim)
+    group_of = [head // structure.group_size for head in heads]
+    read = {group for group, writing in zip(group_of, writes, strict=True) if writing}
+    # nobody reads the others: they are dead if their values are zero too
+    unread = [local for local, group in enumerate(groups) if group not in read]
+    living = set()
+    for projection in row.inputs:
+        if "value" in projection.parts:
+            path = f"{row.attention_path(layer)}.{projection.name}"
+            for local in unread:
+                rows = _value_rows(structure, layer, projection, [local])
+                if _holds_any(model, path, row.input_axis, rows):
+                    living.add(groups[local])
+    return [
+        head
+        for head, group, writing in zip(heads, group_of, writes, strict=True)
+        if writing or group in living
+    ]
+
+
+def _living_neurons(
+    model: PreTrainedModel, row: Anatomy, structure: Structure, layer: int
+) -> list[int]:
+    neurons = structure.layers[layer].neurons
+    if not neurons:
+        return []
+    writes = _writes(model, row, layer, "ffn", 1)
+    return [
+        neuron
+        for local, (neuron, writing) in enumerate(zip(neurons, writes, strict=True))
+        if writing
+        or any(
+            _holds_any(model, path, row.input_axis, torch.tensor([local]))
+            for path in row.input_paths(layer, "ffn")
+        )
+    ]
+
+
+def _writes(model: PreTrainedModel, row: Anatomy, layer: int, block: str, width: int) -> list[bool]:
     """For each unit whether its slice of the output projection holds anything but zeros."""
     output = model.get_submodule(row.output_path(layer, block))  # type: ignore[arg-type]
     weight = output.get_parameter("weight")
     columns = (weight != 0).any(dim=1 - row.output_axis)
     found: list[bool] = columns.unflatten(0, (-1, width)).any(dim=1).tolist()
     return found
+
+
+def _holds_any(model: PreTrainedModel, path: str, axis: int, rows: Tensor) -> bool:
+    """Whether rows of an input projection, or their biases, hold anything but zeros."""
+    module = model.get_submodule(path)
+    weight = module.get_parameter("weight")
+    bias = getattr(module, "bias", None)
+    rows = rows.to(weight.device)
+    return bool(weight.index_select(axis, rows).any()) or (
+        bias is not None and bool(bias.index_select(0, rows).any())
+    )
 
 
 def shrink_baked(model: PreTrainedModel) -> PreTrainedModel:

@@ -7,6 +7,7 @@ from transformers import PreTrainedModel
 
 from sentinel_research.errors import UsageError
 from sentinel_research.models import anatomy_of, structure_of
+from sentinel_research.models.layout import projection_rows
 from sentinel_research.models.tiny import FAMILIES, tiny_model
 from sentinel_research.pruning import bake, baked_plan, make_plan, remove, shrink_baked
 from sentinel_research.pruning.surgery import probe_inputs
@@ -170,9 +171,21 @@ def test_zeros_that_training_made_in_a_pruned_model_are_recognised_too(
     structure = structure_of(model.config)
     pruned = remove(model, make_plan(structure, [[0, 2, 3], [1], [0]], neurons=[[1, 5, 7]] * 3))
     row, inputs = anatomy_of(model.config), probe_inputs(model)
+    now, grouped = structure_of(pruned.config), structure.num_kv_heads < structure.num_heads
     for block, width, local in (("attention", structure.head_dim, 1), ("ffn", 1, 2)):
         weight = row.outputs(pruned, block)[0].weight
         weight.index_fill_(row.output_axis, torch.arange(width) + local * width, 0.0)
+    dead = [(path, torch.tensor([2])) for path in row.input_paths(0, "ffn")]
+    # heads 2 and 3 share their values where heads are grouped
+    dead += [
+        (path, projection_rows(now, 0, projection, [1], [] if grouped else [1]))
+        for projection, path in zip(row.inputs, row.input_paths(0, "attention"), strict=True)
+    ]
+    for path, rows in dead:
+        module = pruned.get_submodule(path)
+        module.weight.index_fill_(row.input_axis, rows, 0.0)
+        if module.bias is not None:
+            module.bias.index_fill_(0, rows, 0.0)
     plan = baked_plan(pruned)
     assert plan.removed == {"head": ["L0H2"], "neuron": ["L0N7"]}
     shrunk = shrink_baked(pruned)
@@ -208,13 +221,19 @@ def test_model_with_added_output_biases_cannot_be_baked() -> None:
 
 
 @torch.no_grad()
-def test_model_of_nothing_but_zeros_is_refused() -> None:
-    model = tiny_model("gpt2")
+def test_zeros_of_an_initialisation_are_no_baked_units(model: PreTrainedModel) -> None:
+    """Output projections that start at zero learn: nothing in front of them is zero."""
     for block in ("attention", "ffn"):
         for output in anatomy_of(model.config).outputs(model, block):
             output.weight.zero_()
-    with pytest.raises(UsageError, match="removes everything"):
-        baked_plan(model)
+    assert baked_plan(model).is_identity
+
+
+@torch.no_grad()
+def test_model_of_nothing_but_zeros_has_no_smaller_form(model: PreTrainedModel) -> None:
+    for parameter in model.parameters():
+        parameter.zero_()
+    assert baked_plan(model).is_identity
 
 
 def test_plan_for_a_pruned_model_bakes_into_the_dense_one() -> None:
