@@ -20,8 +20,10 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
+from sentinel_research.errors import UsageError
 from sentinel_research.models.anatomy import anatomy_of
 from sentinel_research.models.layout import structure_of
+from sentinel_research.pruning.layout_check import check_layout
 from sentinel_research.pruning.plan import PruningPlan
 from sentinel_research.structure import UNIT_KINDS, Structure, UnitKind
 
@@ -188,8 +190,8 @@ def zero_weights(model: PreTrainedModel, plan: PruningPlan) -> None:
 def mask(model: PreTrainedModel, plan: PruningPlan) -> PreTrainedModel:
     """A copy of the model whose removed units are multiplied by zero.
 
-    Parameters, cost and shapes stay those of the model. The copy cannot be saved: a mask lives in
-    hooks, which a checkpoint does not hold (`models.checkpoint.save` refuses it). Single weights
+    Parameters, cost and shapes stay those of the model. The copy refuses to be saved: a mask lives
+    in hooks, which a checkpoint does not hold. Single weights
     are set to zero, they need no hook.
 
     Args:
@@ -200,10 +202,22 @@ def mask(model: PreTrainedModel, plan: PruningPlan) -> PreTrainedModel:
         The masked copy, with the same logits as `remove(model, plan)` up to rounding.
 
     Raises:
-        UsageError: if the plan does not fit the model.
+        UsageError: if the plan does not fit the model, or its weights are quantised or not laid out
+            as the family's are.
     """
+    check_layout(model)
     gates = plan_gates(structure_of(model.config), plan)
     masked = copy.deepcopy(model)
     zero_weights(masked, plan)
-    gate_units(masked, gates)
+    if gates:
+        gate_units(masked, gates)
+        masked.save_pretrained = _refuse_to_save  # type: ignore[method-assign]
     return masked
+
+
+def _refuse_to_save(*_args: object, **_options: object) -> None:
+    """In place of `save_pretrained`, which would write the model without its mask."""
+    raise UsageError(
+        "a masked model cannot be saved: its mask lives in hooks, which no checkpoint holds",
+        "Apply the plan with `remove` or `bake`, and save the result.",
+    )

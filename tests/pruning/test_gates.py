@@ -1,6 +1,7 @@
 """Gates and masks: where they act, how they come off, and what is refused."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
@@ -181,3 +182,23 @@ def test_masked_model_is_neither_removed_nor_baked_nor_saved_further(
         for masked in (mask(model, plan), mask(model, blocks)):
             with pytest.raises(UsageError, match=r"masked model cannot be (pruned|baked)"):
                 form(masked, plan)
+
+
+def test_masked_model_refuses_to_save_itself_without_its_mask(
+    model: PreTrainedModel, tmp_path: Path
+) -> None:
+    plan = make_plan(structure_of(model.config), [[0], [1], [2]])
+    for masked in (mask(model, plan), copy.deepcopy(mask(model, plan))):
+        with pytest.raises(UsageError, match="its mask lives in hooks"):
+            masked.save_pretrained(tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+    # what has no mask is saved
+    mask(model, make_plan(structure_of(model.config))).save_pretrained(tmp_path / "model")
+    assert (tmp_path / "model" / "model.safetensors").is_file()
+
+
+def test_quantised_model_is_not_masked(model: PreTrainedModel) -> None:
+    plan = make_plan(structure_of(model.config), [[0], [1], [2]])
+    model.config.quantization_config = {"quant_method": "any"}
+    with pytest.raises(UsageError, match="weights are quantised"):
+        mask(model, plan)
