@@ -6,8 +6,9 @@ from torch import Tensor
 
 from sentinel_research.models import structure_of
 from sentinel_research.models.tiny import FAMILIES, tiny_model
-from sentinel_research.pruning import ScoringInputs, make_plan, remove
+from sentinel_research.pruning import ScoringInputs, make_plan, plan_units, remove
 from sentinel_research.registry import get, names
+from sentinel_research.specs import PruneSpec
 from tests.pruning.conftest import score
 from tests.pruning.subjects import KINDS, fresh, subject_of
 
@@ -69,6 +70,32 @@ def test_random_depends_on_the_seed_and_on_nothing_else(kind: str) -> None:
     other = torch.cat([layer.flatten() for layer in _random("gpt2-dense", kind, seed=2)])
     assert torch.equal(first, again)
     assert not bool((first == other).any())
+
+
+@pytest.mark.parametrize("seed", [0, 1, 7])
+def test_random_draws_of_different_kinds_have_nothing_to_do_with_each_other(seed: int) -> None:
+    kinds = [*KINDS, "weight"]
+    draws = [torch.cat([m.flatten() for m in _random("llama-dense", k, seed)]) for k in kinds]
+    assert len(torch.cat(draws).unique()) == sum(map(len, draws))
+    many = draws[kinds.index("weight")][: len(draws[kinds.index("neuron")])]
+    correlation = float(torch.corrcoef(torch.stack([draws[kinds.index("neuron")], many]))[0, 1])
+    # 111 pairs: four standard errors
+    assert abs(correlation) < 4 / len(many) ** 0.5
+
+
+def test_random_blocks_are_not_random_layers() -> None:
+    spec = PruneSpec(scorer="random", fraction=0.5, granularity=("attention", "ffn"))
+    pairs = set()
+    for seed in range(20):
+        kept = plan_units(subject_of("gpt2-dense").model, spec.model_copy(update={"seed": seed}))
+        pairs |= {(layer.has_attention, layer.has_ffn) for layer in kept.plan.kept}
+    assert len(pairs) == 4
+
+
+def test_random_heads_of_a_seed_are_those_of_earlier_releases() -> None:
+    generator = torch.Generator().manual_seed(3)
+    expected = [torch.rand(5, generator=generator, dtype=torch.float64) for _ in range(3)]
+    assert all(map(torch.equal, _random("gpt2-dense", seed=3), expected))
 
 
 def test_random_of_one_family_is_random_of_another_with_as_many_units() -> None:

@@ -4,6 +4,8 @@ Reference: [1] Budhraja et al. 2020, On the weak link between importance and pru
 attention heads, https://aclanthology.org/2020.emnlp-main.260.
 """
 
+import hashlib
+
 import torch
 
 from sentinel_research.pruning.scoring import ScoringInputs, UnitTensors, WeightTensors
@@ -20,6 +22,9 @@ from sentinel_research.registry import scorer
 def random(inputs: ScoringInputs) -> UnitTensors | WeightTensors:
     """Independent uniform numbers in [0, 1), the same for the same seed on every device.
 
+    Every kind of unit has draws of its own: attention blocks that went with the feed-forward blocks
+    of their layers would be random layers, not random blocks.
+
     Args:
         inputs: Only the kind, the seed and the number of units are read.
 
@@ -29,7 +34,7 @@ def random(inputs: ScoringInputs) -> UnitTensors | WeightTensors:
     Reference:
         [1], section 3: random subsets of heads prune as well as sensible ones up to a point.
     """
-    generator = torch.Generator().manual_seed(inputs.seed)
+    generator = torch.Generator().manual_seed(_seed_of(inputs.kind, inputs.seed))
     if inputs.kind == "weight":
         return [
             torch.rand(inputs.weight(path).shape, generator=generator, dtype=torch.float64)
@@ -38,3 +43,10 @@ def random(inputs: ScoringInputs) -> UnitTensors | WeightTensors:
     return [
         torch.rand(count, generator=generator, dtype=torch.float64) for count in inputs.num_units
     ]
+
+
+def _seed_of(kind: str, seed: int) -> int:
+    """The generator's seed: the spec's own for heads, a digest of it and the kind for others."""
+    if kind == "head":
+        return seed
+    return int.from_bytes(hashlib.sha256(f"{kind} {seed}".encode()).digest()[:8], "big")
