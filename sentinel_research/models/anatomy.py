@@ -91,6 +91,11 @@ class Anatomy:
     """True if heads carry ALiBi slopes, which belong to original head indices."""
     context_key: str | None = "max_position_embeddings"
     """Configuration key of the longest sequence; None if there is no limit."""
+    window_key: str | None = None
+    """Configuration key of the attention window; None if a row sees all keys before it."""
+    layer_types_key: str | None = None
+    """Configuration key of the layers' kinds, of which `sliding_attention` has the window; None if
+    all layers have it."""
     unsupported: tuple[tuple[str, Any], ...] = ()
     """Configuration keys and values that nothing here handles."""
 
@@ -255,6 +260,7 @@ ANATOMIES: dict[str, Anatomy] = {
             attention_input_bias=False,
             attention_output_bias=False,
             ffn_bias=False,
+            window_key="sliding_window",
         ),
         _like(
             _LLAMA,
@@ -262,6 +268,8 @@ ANATOMIES: dict[str, Anatomy] = {
             attention_input_bias=True,
             attention_output_bias=False,
             ffn_bias=False,
+            window_key="sliding_window",
+            layer_types_key="layer_types",
         ),
     )
 }

@@ -72,6 +72,16 @@ def norm_stays(config: PretrainedConfig) -> bool:
     return stays is not None and getattr(config, stays[0]) == stays[1]
 
 
+def attention_windows(config: PretrainedConfig) -> list[int | None]:
+    """How many keys a row sees at most, its own included, per layer; None if all before it."""
+    row, count = anatomy_of(config), config.num_hidden_layers
+    window = getattr(config, row.window_key) if row.window_key else None
+    if row.layer_types_key is None:
+        return [window] * count
+    kinds = getattr(config, row.layer_types_key)
+    return [window if kind == "sliding_attention" else None for kind in kinds]
+
+
 def _norm_parameters(config: PretrainedConfig, row: Anatomy) -> int:
     if norm_stays(config) or not _flag(config, row.norm_affine):
         return 0

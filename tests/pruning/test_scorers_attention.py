@@ -8,8 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sentinel_research.errors import CheckFailedError
-from sentinel_research.pruning import ScoringInputs, calibrate
+from sentinel_research.data.calibration_set import CalibrationSet
+from sentinel_research.errors import CheckFailedError, UsageError
+from sentinel_research.models import structure_of
+from sentinel_research.models.tiny import tiny_model
+from sentinel_research.pruning import ScoringInputs, calibrate, make_plan, remove
 from sentinel_research.pruning.calibrate import collect
 from sentinel_research.pruning.meters.attention import normalised_entropy
 from sentinel_research.registry import get
@@ -28,13 +31,16 @@ from tests.pruning.subjects import (
     subject_of,
 )
 
+# tiny Mistral slides in all layers, tiny Qwen2 in the last one
+WINDOWS = {"mistral": [5, 5, 5], "qwen2": [99, 99, 5]}
 
-def _entropy_of_rows(probabilities: Tensor) -> float:
+
+def _entropy_of_rows(probabilities: Tensor, window: int) -> float:
     """Mean of `H / ln(visible keys)` over rows 1, 2, ... of one head; row 0 has no choice."""
     shares = []
     for t in range(1, len(probabilities)):
         row = [float(p) for p in probabilities[t, : t + 1] if p > 0]
-        shares.append(-sum(p * math.log(p) for p in row) / math.log(t + 1))
+        shares.append(-sum(p * math.log(p) for p in row) / math.log(min(t + 1, window)))
     return sum(shares) / len(shares)
 
 
@@ -45,13 +51,14 @@ def _slow_entropy(name: str) -> list[list[float]]:
     subject.model.set_attn_implementation("eager")
     sums = [[0.0] * count for count in subject.counts("head")]
     # layers without heads hand out nothing, or None in BLOOM
-    layers = [layer for layer in sums if layer]
+    windows = WINDOWS.get(subject.family, [99] * 3)
+    layers = [pair for pair in zip(sums, windows, strict=True) if pair[0]]
     for ids, _ in sequences():
         attentions = subject.model(ids, output_attentions=True, use_cache=False).attentions
         shown = [probabilities for probabilities in attentions if probabilities is not None]
-        for layer, probabilities in zip(layers, shown, strict=True):
+        for (layer, window), probabilities in zip(layers, shown, strict=True):
             for head in range(len(layer)):
-                layer[head] += _entropy_of_rows(probabilities[0, head]) / len(CALIBRATION)
+                layer[head] += _entropy_of_rows(probabilities[0, head], window) / len(CALIBRATION)
     return sums
 
 
@@ -66,6 +73,35 @@ def test_entropy_is_the_mean_share_of_the_largest_entropy_each_row_could_have(na
 def test_entropy_of_real_attention_lies_strictly_between_its_bounds(name: str) -> None:
     found = torch.cat(score(name, "entropy_high"))
     assert bool(((found > 0.01) & (found < 0.999)).all())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("length", [4, 5, 6, 29])
+@pytest.mark.parametrize("family", ["mistral", "qwen2", "llama"])
+def test_uniform_heads_attain_one_whatever_the_window_of_their_layer(
+    family: str, length: int
+) -> None:
+    model = tiny_model(family)
+    for module in model.get_submodule("model.layers").children():
+        for parameter in module.self_attn.q_proj.parameters():
+            parameter.zero_()
+    ids = torch.randint(256, (3, length), generator=torch.Generator().manual_seed(2))
+    needs = [("attention_entropy", "head")]
+    inputs = ScoringInputs(
+        model=model, totals=collect(model, CalibrationSet.of(ids), needs).total()
+    )
+    found = torch.cat(get("scorers", "entropy_high")(inputs))
+    # logarithms in float32
+    torch.testing.assert_close(found, torch.ones_like(found), rtol=0, atol=1e-6)
+
+
+def test_window_of_one_key_is_refused_where_there_are_heads() -> None:
+    model = tiny_model("qwen2", sliding_window=1)
+    needs = [("attention_entropy", "head")]
+    with pytest.raises(UsageError, match="layer 2 has a window of 1: it has no entropy"):
+        collect(model, CALIBRATION, needs)
+    kept = [range(8), range(8), []]
+    assert collect(remove(model, make_plan(structure_of(model.config), kept)), CALIBRATION, needs)
 
 
 def _row_probabilities(kind: str, length: int) -> Tensor:

@@ -2,7 +2,7 @@
 
 Reference: [1] Voita et al. 2019, Analyzing Multi-Head Self-Attention, section 4 ("confidence" of a
 head), https://arxiv.org/abs/1905.09418. We differ: entropy instead of the mean maximum weight, and
-each row is normalised by the largest entropy it could have.
+each row is normalised by the largest entropy it could have in a layer with that attention window.
 """
 
 import torch
@@ -11,21 +11,26 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
-from sentinel_research.errors import CheckFailedError
+from sentinel_research.errors import CheckFailedError, UsageError
+from sentinel_research.models.layout import attention_windows
 from sentinel_research.pruning.meters.base import Batch, Meter
 
 
 def normalised_entropy(
-    probabilities: Float[Tensor, "batch heads time time"], is_text: Bool[Tensor, "batch time"]
+    probabilities: Float[Tensor, "batch heads time time"],
+    is_text: Bool[Tensor, "batch time"],
+    window: int | None = None,
 ) -> Float64[Tensor, "batch heads"]:
     """Mean over rows of causal attention entropy, as a share of its maximum.
 
-    Row t (from 0) sees t + 1 keys, so its entropy lies in [0, ln(t + 1)]. Row 0 sees one key, its
-    entropy is 0 whatever the head does, and it is left out; so are rows of padding.
+    Row t (from 0) sees `n = min(t + 1, window)` keys, so its entropy lies in [0, ln n]. Row 0 sees
+    one key, its entropy is 0 whatever the head does, and it is left out; so are rows of padding.
 
     Args:
-        probabilities: Rows sum to 1, entries above the diagonal are 0.
+        probabilities: Rows sum to 1, entries above the diagonal and outside the window are 0.
         is_text: False at padding, which comes last.
+        window: Keys that a row sees at most, its own included, at least 2; None if there is no
+            limit.
 
     Returns:
         In [0, 1] for every sequence and head: 0 is one-hot, 1 is uniform.
@@ -34,6 +39,8 @@ def normalised_entropy(
     wide = torch.promote_types(probabilities.dtype, torch.float32)
     entropy = torch.special.entr(probabilities.detach().to(wide)).sum(dim=-1)[..., 1:]
     visible = torch.arange(2, length + 1, dtype=torch.float64, device=probabilities.device)
+    if window is not None:
+        visible = visible.clamp(max=window)
     shares = entropy.double() / visible.log()  # [B, H, T - 1]
     rows = is_text[:, None, 1:]
     return (shares * rows).sum(dim=-1) / rows.sum(dim=-1)
@@ -50,13 +57,24 @@ class _HeadMeter(Meter):
 class EntropyMeter(_HeadMeter):
     """Per layer [heads]: sum over sequences of the normalised attention entropy.
 
-    Sliding windows see fewer keys than the normalisation assumes, in all heads alike.
+    Raises:
+        UsageError: if a layer's rows see nothing but themselves.
     """
 
     name = "attention_entropy"
     kinds = ("head",)
     empty_shape = (0,)
     needs_probabilities = True
+
+    def __init__(self, model: PreTrainedModel, kind: str, num_folds: int) -> None:
+        super().__init__(model, kind, num_folds)
+        self.windows = attention_windows(model.config)
+        for layer, window in enumerate(self.windows):
+            if window is not None and window < 2 and self.has_layer(layer):
+                raise UsageError(
+                    f"attention of layer {layer} has a window of {window}: it has no entropy",
+                    "Entropy is that of a choice among at least two keys.",
+                )
 
     def attach(self, model: PreTrainedModel, batch: Batch) -> list[RemovableHandle]:
         """Watch the attention modules."""
@@ -82,7 +100,8 @@ class _EntropyHook:
                 "the attention implementation returned no probabilities, nothing can be scored",
                 "The entropy scorers need eager attention.",
             )
-        entropy = normalised_entropy(probabilities, self.batch.part.is_text)
+        window = self.meter.windows[self.layer]
+        entropy = normalised_entropy(probabilities, self.batch.part.is_text, window)
         self.meter.add(self.layer, self.batch, entropy)
 
 

@@ -24,7 +24,7 @@ def _mean_entropy(inputs: ScoringInputs) -> UnitTensors:
     needs=("attention_entropy",),
 )
 def entropy_low(inputs: ScoringInputs) -> UnitTensors:
-    """Importance `1 - E_sequences E_rows [ H(p_t) / ln(t + 1) ]`, in [0, 1]."""
+    """Importance `1 - E_sequences E_rows [ H(p_t) / ln n_t ]`, `n_t` keys visible, in [0, 1]."""
     return [1 - layer for layer in _mean_entropy(inputs)]
 
 
@@ -35,7 +35,7 @@ def entropy_low(inputs: ScoringInputs) -> UnitTensors:
     needs=("attention_entropy",),
 )
 def entropy_high(inputs: ScoringInputs) -> UnitTensors:
-    """Importance `E_sequences E_rows [ H(p_t) / ln(t + 1) ]`, in [0, 1]."""
+    """Importance `E_sequences E_rows [ H(p_t) / ln n_t ]`, `n_t` keys visible, in [0, 1]."""
     return _mean_entropy(inputs)
 
 
