@@ -100,7 +100,9 @@ def select(
     """Choose the least important units.
 
     Args:
-        scores: Importance of every unit. Several kinds are ranked together in `global` scope.
+        scores: Importance of every unit. Several kinds are ranked together in `global` scope. A
+            block and its own parts are counted once only there, and by cost: `PruneSpec` refuses
+            them elsewhere.
         fraction: Share of the budget to remove, in [0, 1], rounded down to whole units.
         scope: `local` takes the share of every layer and kind; `global` of all units together,
             comparing scores as they are. Blocks (one a layer) are always ranked together.

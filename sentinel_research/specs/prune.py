@@ -15,6 +15,11 @@ def _as_written(value: Any) -> Any:
     return "2:4" if value == 124 else value
 
 
+_PARTS: dict[Granularity, tuple[Granularity, ...]] = {
+    "attention": ("head", "kv_group"),
+    "ffn": ("neuron",),
+    "layer": ("head", "kv_group", "neuron"),
+}
 Granularities = Annotated[Granularity | tuple[Granularity, ...], BeforeValidator(_as_written)]
 
 
@@ -51,14 +56,16 @@ class PruneSpec(Spec):
     granularity: Granularities = "head"
     """What one unit is. `head`: a query head; `kv_group`: a key/value head with all its query
     heads; `neuron`: of a feed-forward block; `attention`, `ffn`: a whole block; `layer`: both;
-    `weight`: single weights; `2:4`: two of every four weights. A list ranks several together."""
+    `weight`: single weights; `2:4`: two of every four weights. A list ranks several together; a
+    block beside its own parts needs `scope: global` and a budget of parameters or FLOPs."""
     scope: Literal["local", "global"] = "local"
     """`local`: the fraction of every layer; `global`: of all units together. Blocks and layers
     are always ranked together; weights are compared inside an output row (`local`) or a matrix."""
     budget: Literal["units", "parameters", "flops"] = "units"
     """What the fraction is a share of: units, their parameters, or their forward FLOPs."""
     normalise: Literal["none", "layer"] = "none"
-    """`layer` divides scores by their L2 norm in every layer before `global` compares them."""
+    """`layer` divides scores of heads, groups or neurons by their L2 norm in every layer before
+    `global` compares them."""
     form: Literal["remove", "mask"] = "remove"
     """`remove` slices the weights; `mask` multiplies the units' outputs by zero."""
     compensate: Literal["none", "bias"] = "none"
@@ -71,7 +78,7 @@ class PruneSpec(Spec):
     """Required by calibrated scorers."""
     transfer_from: str | None = None
     """Folder or hub id of another model: it is pruned by this spec, and its plan is transferred
-    by relative depth and rank."""
+    by relative depth and rank. Not for single weights."""
     variant: str | None = None
     """Name of the recipe's variant that this pruning belongs to."""
 
@@ -96,12 +103,38 @@ def _check_granularity(spec: "PruneSpec | PruneGrid") -> None:
             raise ValueError(f"`granularity: {alone}` cannot be ranked together with other kinds")
         if alone in kinds and spec.compensate != "none":
             raise ValueError("`compensate` is for heads and neurons; `sparsegpt` updates weights")
-    for whole, part in (("layer", "attention"), ("layer", "ffn"), ("kv_group", "head")):
-        if whole in kinds and part in kinds:
-            raise ValueError(f"`granularity` names both {whole} and {part}, which overlap")
+        if alone in kinds and spec.transfer_from is not None:
+            raise ValueError(
+                f"`granularity: {alone}` cannot be transferred (`transfer_from: "
+                f"{spec.transfer_from}`): heads, KV groups and neurons have ranks in a layer"
+            )
+    blocks = [kind for kind in kinds if kind in ("attention", "ffn", "layer")]
+    if blocks and spec.normalise == "layer":
+        raise ValueError(
+            f"`normalise: layer` leaves nothing of the scores of {blocks[0]}, of which a layer has "
+            "one; it is for head, kv_group and neuron"
+        )
     fractions = [spec.fraction] if isinstance(spec, PruneSpec) else spec.fractions
     if "2:4" in kinds and set(fractions) - {0.0, 0.5}:
         raise ValueError("`granularity: 2:4` removes exactly half of the weights: fraction 0.5")
+    _check_overlap(spec, kinds)
+
+
+def _check_overlap(spec: "PruneSpec | PruneGrid", kinds: tuple[Granularity, ...]) -> None:
+    """A budget of what goes in all counts a unit once, be it named by itself or in a block."""
+    for whole, part in (("layer", "attention"), ("layer", "ffn"), ("kv_group", "head")):
+        if whole in kinds and part in kinds:
+            raise ValueError(f"`granularity` names both {whole} and {part}, which overlap")
+    if spec.scope == "global" and spec.budget != "units":
+        return
+    for whole, parts in _PARTS.items():
+        for part in parts:
+            if whole in kinds and part in kinds:
+                raise ValueError(
+                    f"`granularity` names both {whole} and its part {part}, which `scope: "
+                    f"{spec.scope}` with `budget: {spec.budget}` would count twice; set `scope: "
+                    "global` and `budget: parameters` or `flops`"
+                )
 
 
 class PruneVariant(Spec):

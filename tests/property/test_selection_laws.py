@@ -265,8 +265,12 @@ def test_plans_of_a_scorer_nest(
     granularity: object, data: strategies.DataObject, low: float, high: float, scope: str
 ) -> None:
     model = data.draw(models(data.draw(strategies.sampled_from(FAMILIES))))
+    mixed = {"scope": "global", "budget": "parameters"} if isinstance(granularity, tuple) else {}
     spec = PruneSpec(
-        scorer="magnitude_l2", fraction=0, scope=scope, granularity=granularity, min_per_layer=1
+        scorer="magnitude_l2",
+        fraction=0,
+        granularity=granularity,
+        **{"scope": scope, **mixed},
     )
     few, many = (
         # all layers at once would be everything

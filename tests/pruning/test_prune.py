@@ -70,7 +70,12 @@ def test_report_says_what_happened(family: str, granularity: object) -> None:
 def test_nothing_asked_is_nothing_done(family: str, form: str) -> None:
     model = tiny_model(family)
     spec = PruneSpec(
-        scorer="magnitude_l2", fraction=0, form=form, granularity=("head", "neuron", "layer")
+        scorer="magnitude_l2",
+        fraction=0,
+        form=form,
+        scope="global",
+        budget="parameters",
+        granularity=("head", "neuron", "layer"),
     )
     pruned, report = prune(model, spec)
     inputs = probe_inputs(model)
@@ -80,7 +85,7 @@ def test_nothing_asked_is_nothing_done(family: str, form: str) -> None:
     assert report.flops_per_token_after == report.flops_per_token_before
 
 
-@pytest.mark.parametrize("granularity", ["head", ("neuron", "layer")], ids=str)
+@pytest.mark.parametrize("granularity", ["head", ("neuron", "attention")], ids=str)
 @every_family
 def test_mask_costs_what_the_dense_model_costs(family: str, granularity: object) -> None:
     model = tiny_model(family)
@@ -143,7 +148,12 @@ def test_whole_groups_go_and_a_group_weighs_the_sum_of_its_heads(family: str, sc
             assert kept.heads == tuple(h for g in sorted(best) for h in (2 * g, 2 * g + 1))
 
 
-@every_granularity
+@pytest.mark.parametrize(
+    "granularity",
+    # what goes both by itself and in a block is lost once
+    [*KINDS, ("head", "neuron", "layer"), ("kv_group", "attention"), ("neuron", "ffn")],
+    ids=str,
+)
 @pytest.mark.parametrize("budget", ["parameters", "flops"])
 @pytest.mark.parametrize("family", ["bloom", "llama"])
 def test_budget_is_what_the_model_loses(family: str, budget: str, granularity: object) -> None:

@@ -170,6 +170,29 @@ def test_masked_models_cannot_be_saved() -> None:
         pytest.param({"granularity": ("weight", "head")}, "together", id="weights-and-heads"),
         pytest.param({"granularity": ("layer", "ffn")}, "overlap", id="layer-and-block"),
         pytest.param({"granularity": ("kv_group", "head")}, "overlap", id="group-and-head"),
+        *[
+            pytest.param({"granularity": kinds, **more}, "would count twice", id="+".join(kinds))
+            for kinds, more in (
+                (("head", "attention"), {}),
+                (("kv_group", "attention"), {"scope": "global"}),
+                (("neuron", "ffn"), {"budget": "parameters"}),
+                (("head", "layer"), {"budget": "flops", "scope": "local"}),
+                (("kv_group", "layer"), {}),
+                (("layer", "neuron"), {}),
+            )
+        ],
+        *[
+            pytest.param(
+                {"granularity": kinds, "normalise": "layer"}, f"scores of {block}", id=block
+            )
+            for kinds, block in (
+                ("attention", "attention"),
+                (("head", "ffn"), "ffn"),
+                ("layer", "layer"),
+            )
+        ],
+        pytest.param({"granularity": "weight", "transfer_from": "x"}, "transferred", id="moved"),
+        pytest.param({"granularity": "2:4", "transfer_from": "x"}, "transferred", id="2:4-moved"),
         pytest.param({"granularity": "2:4", "fraction": 0.25}, "exactly half", id="2:4"),
         pytest.param({"granularity": "weight", "compensate": "bias"}, "updates", id="bias"),
     ],
@@ -184,6 +207,18 @@ def test_kinds_of_unit_that_do_not_fit_are_refused(
         given = {"scorers": ["random"], "fractions": [fraction]}
     with pytest.raises(ValidationError, match=message):
         spec.model_validate({**given, **rest})
+
+
+@pytest.mark.parametrize("budget", ["parameters", "flops"])
+def test_block_and_its_parts_go_together_where_their_union_is_counted(budget: str) -> None:
+    spec = PruneSpec(
+        scorer="random",
+        fraction=0.5,
+        granularity=("head", "neuron", "layer"),
+        scope="global",
+        budget=budget,
+    )
+    assert spec.granularities == ("head", "neuron", "layer")
 
 
 def test_unquoted_two_of_four_is_understood() -> None:
