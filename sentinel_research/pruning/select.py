@@ -1,8 +1,10 @@
 """Choose which units go, given their importance. No torch.
 
 Units leave one after the other, the least important first, equal importance by kind, layer and
-index; the order does not depend on the fraction, so a larger fraction always contains a smaller
-one. How many leave follows from a budget: a share of the units, or of what they cost.
+index. Under a budget of costs importance counts per cost, except for units of negative importance:
+without them the model is better, so they leave first, the worst of them first. The order does not
+depend on the fraction, so a larger fraction always contains a smaller one. How many leave follows
+from a budget: a share of the units, or of what they cost.
 """
 
 import fractions
@@ -31,7 +33,7 @@ class Cost(NamedTuple):
     """What removing units saves."""
 
     of_unit: Callable[[Unit], float]
-    """Of one unit by itself; the order is by importance per cost."""
+    """Of one unit by itself; the order is by importance per cost where importance is positive."""
     of_all: Callable[[Chosen], float]
     """Of several units together, exactly."""
 
@@ -169,10 +171,12 @@ def _ranked(
 
     def key(unit: Unit) -> tuple[float, int, int, int]:
         value = scores[unit.kind][unit.layer][unit.local]
-        saved = cost.of_unit(unit) if cost else 1.0
-        # a unit that saves nothing (a block already emptied) goes last
-        per_cost = value / saved if saved else math.inf
-        return per_cost, kinds.index(unit.kind), unit.layer, unit.local
+        if value >= 0:
+            saved = cost.of_unit(unit) if cost else 1.0
+            # a unit that saves nothing (a block already emptied) goes last
+            value = value / saved if saved else math.inf
+        # the model is better off without a negative one, however little it saves
+        return value, kinds.index(unit.kind), unit.layer, unit.local
 
     order = sorted(pool, key=key)
     left = {(u.kind, u.layer): len(scores[u.kind][u.layer]) for u in order}

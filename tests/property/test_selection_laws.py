@@ -76,11 +76,14 @@ def _pools(scores: Scores, scope: str) -> list[list[Unit]]:
 def _order(pool: list[Unit], scores: Scores, least: int, cost: Cost | None = None) -> list[Unit]:
     """The slow form: the least important first, without those that the minimum protects."""
 
-    def importance(unit: Unit) -> float:
+    def importance(unit: Unit) -> tuple[bool, float]:
         value = scores[unit.kind][unit.layer][unit.local]
+        if value < 0:
+            # its removal helps by itself, whatever it saves
+            return False, value
         saved = cost.of_unit(unit) if cost else 1.0
         # a block that is already empty saves nothing: it goes last
-        return value / saved if saved else math.inf
+        return True, value / saved if saved else math.inf
 
     # `pool` lists kinds, layers and indices in order, and sorting is stable
     ranked = sorted(pool, key=importance)
@@ -191,8 +194,10 @@ def budgets(draw: strategies.DrawFn) -> tuple[Structure, Scores, Cost]:
     scores = {}
     for kind in draw(strategies.sampled_from(KINDS)):
         base = "head" if kind == "kv_group" else kind
-        values = [[random.choice([0.5, 1.0, random.random()]) for _ in range(n)]
-                  for n in structure.num_units(base)]  # fmt: skip
+        values = [
+            [random.choice([-1.0, -random.random(), 0.5, 1.0, random.random()]) for _ in range(n)]
+            for n in structure.num_units(base)
+        ]
         scores[kind] = unit_scores(structure, kind, values)
     name = draw(strategies.sampled_from(["parameters", "flops"]))
     cost = budget_cost(structure, name, 7)
@@ -228,6 +233,21 @@ def test_budget_is_met_from_below_within_one_unit(
         requested, achieved = requested + target, achieved + spent
     assert found.requested == pytest.approx(requested, rel=1e-12)
     assert found.achieved == achieved
+
+
+@given(budget=budgets(), fraction=FRACTIONS)
+def test_what_is_better_gone_goes_before_anything_else_and_the_worst_first(
+    budget: tuple[Structure, Scores, Cost], fraction: float
+) -> None:
+    _, scores, cost = budget
+    found = select(scores, fraction, scope="global", min_per_layer=0, cost=cost)
+    gone, every = _units(found), set(_pools(scores, "global")[0])
+    value = {unit: scores[unit.kind][unit.layer][unit.local] for unit in every}
+    harmful = {unit for unit in every if value[unit] < 0}
+    assert harmful <= gone or gone <= harmful
+    stays = [value[unit] for unit in harmful - gone]
+    goes = [value[unit] for unit in harmful & gone]
+    assert not stays or not goes or max(goes) <= min(stays)
 
 
 @given(budget=budgets(), low=FRACTIONS, high=FRACTIONS, scope=SCOPES, least=LEAST)

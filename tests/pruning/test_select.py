@@ -79,6 +79,36 @@ def test_budget_ranks_by_importance_per_cost() -> None:
     assert (found.requested, found.achieved, found.shortfall) == (11.5, 11, 0.5)
 
 
+def test_unit_whose_removal_helps_goes_before_a_cheaper_one_that_helps_less() -> None:
+    scores = {
+        "head": [[-10.0] + [5.0] * 4] + [[5.0] * 5] * 2,
+        "neuron": [[-1.0] + [5.0] * 36] + [[5.0] * 37] * 2,
+    }
+    cost = _cost(head=738, neuron=61)
+    total = 15 * 738 + 111 * 61
+    # -10 / 738 is more than -1 / 61, but costs are no excuse for what does harm
+    for bought, expected in ((738, [1, 0]), (738 + 61, [1, 1]), (738 + 60, [1, 0]), (61, [0, 0])):
+        found = select(scores, bought / total, scope="global", cost=cost)
+        assert [len(found.removed[kind][0]) for kind in scores] == expected
+        assert found.num_removed == sum(expected)
+
+
+def test_units_that_help_alike_go_by_kind_layer_and_index_whatever_they_save() -> None:
+    scores = {"head": [[0.0, -1.0], [-1.0]], "neuron": [[-2.0, -1.0]]}
+    cost = _cost(head=1, neuron=5)
+    order = []
+    for spent in (5, 6, 7, 12, 13):
+        found = select(scores, spent / 13, scope="global", cost=cost, min_per_layer=0)
+        order.append(found.removed)
+    assert order == [
+        {"head": ((), ()), "neuron": ((0,),)},
+        {"head": ((1,), ()), "neuron": ((0,),)},
+        {"head": ((1,), (0,)), "neuron": ((0,),)},
+        {"head": ((1,), (0,)), "neuron": ((0, 1),)},
+        {"head": ((0, 1), (0,)), "neuron": ((0, 1),)},
+    ]
+
+
 def test_budget_stops_before_the_first_unit_that_is_too_dear() -> None:
     scores = {"head": [[1.0]], "neuron": [[1.0, 1.0]]}
     found = select(scores, 0.5, scope="global", cost=_cost(head=8, neuron=1), min_per_layer=0)
