@@ -9,7 +9,8 @@ from fractions import Fraction
 
 from sentinel_research.errors import UsageError
 from sentinel_research.pruning.plan import PruningPlan, make_plan
-from sentinel_research.structure import LayerParts, Structure
+from sentinel_research.pruning.units import kept_parts, scored_kind, unit_scores
+from sentinel_research.structure import LayerParts, Structure, label
 
 UnitScores = Mapping[str, Sequence[Sequence[float]]]
 
@@ -95,25 +96,37 @@ def _layer(
     )
 
 
-def transfer(plan: PruningPlan, structure: Structure, scores: UnitScores) -> PruningPlan:
+def transfer(
+    plan: PruningPlan,
+    structure: Structure,
+    scores: UnitScores,
+    *,
+    whole_groups: bool = False,
+    min_per_layer: int = 0,
+) -> PruningPlan:
     """The same pruning on another model, by relative depth and rank.
 
     A layer of the target takes the share that the layers at the same relative depth of the plan's
     model lose, at the same relative ranks: the plan's scores rank its units, the target's scores
-    rank the target's. As large a share goes in all as in the plan, rounded down to whole units.
-    Indices carry no meaning from one model to another.
+    rank the target's. As large a share goes in all as in the plan, rounded down to whole units;
+    what a layer's minimum keeps is not taken elsewhere. Indices carry no meaning from one model to
+    another.
 
     Args:
         plan: With scores for the kinds that it removes (heads, neurons).
         structure: Of the target model, of any family.
         scores: Importance of the target's units per kind and layer, higher stays.
+        whole_groups: True moves shares of KV groups, not of heads; a group is as important as its
+            heads together.
+        min_per_layer: Heads (or groups) and neurons that stay in every layer.
 
     Returns:
         A plan for the target; its origin is `transfer of SCORER`.
 
     Raises:
         UsageError: if the plan has no scores for a kind that it removes, the target's scores are
-            missing, or the plan removes blocks or single weights.
+            missing, or the plan removes blocks or single weights, or parts of groups that are to
+            be moved whole.
     """
     unsupported = sorted({"attention", "ffn", "weight"} & set(plan.num_removed))
     if unsupported:
@@ -121,24 +134,17 @@ def transfer(plan: PruningPlan, structure: Structure, scores: UnitScores) -> Pru
             f"cannot transfer a plan that removes units of kind {', '.join(unsupported)}",
             "Heads and neurons have ranks inside a layer; these have not.",
         )
-    kept: dict[str, list[list[int]]] = {}
-    for kind in ("head", "neuron"):
-        present = [layer.units(kind) for layer in structure.layers]
-        if not plan.num_removed.get(kind):
-            kept[kind] = [list(units) for units in present]
+    kept: dict[str, list[tuple[int, ...]]] = {}
+    for base in ("head", "neuron"):
+        present = [layer.units(base) for layer in structure.layers]
+        if not plan.num_removed.get(base):
+            kept[base] = present
             continue
-        _require_scores(plan, scores, kind, present)
-        density = [
-            _density(plan, kind, index, len(present), len(units))
-            for index, units in enumerate(present)
-        ]
-        counts = _whole([sum(places, Fraction()) for places in density])
-        kept[kind] = [
-            _survivors(units, own, places, count)
-            for units, own, places, count in zip(
-                present, scores[kind], density, counts, strict=True
-            )
-        ]
+        _require_scores(plan, scores, base, present)
+        kind = "kv_group" if whole_groups and base == "head" else base
+        gone = _gone(plan, structure, kind, scores[base], min_per_layer)
+        parts = kept_parts(structure, {kind: gone})
+        kept[base] = [layer.units(base) for layer in parts]
     return make_plan(
         structure, kept["head"], neurons=kept["neuron"], scorer=f"transfer of {plan.scorer}"
     )
@@ -161,15 +167,32 @@ def _require_scores(
         )
 
 
+def _gone(
+    plan: PruningPlan,
+    structure: Structure,
+    kind: str,
+    scores: Sequence[Sequence[float]],
+    min_per_layer: int,
+) -> list[list[int]]:
+    """Local indices of the target's units that go, per layer."""
+    ranks = [_gone_by_rank(plan, kind, layer) for layer in range(plan.num_layers)]
+    own = unit_scores(structure, kind, scores)
+    density = [_density(ranks, layer, len(own), len(values)) for layer, values in enumerate(own)]
+    counts = _whole([sum(places, Fraction()) for places in density])
+    return [
+        _at_densest(values, places, min(count, max(0, len(values) - min_per_layer)))
+        for values, places, count in zip(own, density, counts, strict=True)
+    ]
+
+
 def _density(
-    plan: PruningPlan, kind: str, layer: int, num_layers: int, count: int
+    ranks: Sequence[Sequence[int]], layer: int, num_layers: int, count: int
 ) -> list[Fraction]:
     """For each rank of a target layer, lowest first, how much of it goes in the source, 0 to 1."""
     total, weight = [Fraction()] * count, Fraction()
-    for source in range(plan.num_layers):
-        start = max(Fraction(layer, num_layers), Fraction(source, plan.num_layers))
-        stop = min(Fraction(layer + 1, num_layers), Fraction(source + 1, plan.num_layers))
-        gone = _gone_by_rank(plan, kind, source)
+    for source, gone in enumerate(ranks):
+        start = max(Fraction(layer, num_layers), Fraction(source, len(ranks)))
+        stop = min(Fraction(layer + 1, num_layers), Fraction(source + 1, len(ranks)))
         if stop <= start or not gone or not count:
             continue
         # share of the source's ranks below a place that go, times the number of places
@@ -182,12 +205,32 @@ def _density(
 
 def _gone_by_rank(plan: PruningPlan, kind: str, layer: int) -> list[int]:
     """How many of the lowest units by score go: entry `r` counts those below rank `r`."""
-    before = plan.before.layers[layer].units(kind)  # type: ignore[arg-type]
-    after = set(plan.kept[layer].units(kind))  # type: ignore[arg-type]
-    values = (plan.scores or {})[kind][layer]
+    before = _units(plan.before, kind, layer)
+    after = set(_units(plan.after, kind, layer))
+    if kind == "kv_group":
+        _require_whole(plan, layer)
+    values = unit_scores(plan.before, kind, (plan.scores or {})[scored_kind(kind)])[layer]
     order = sorted(range(len(before)), key=lambda local: (values[local], local))
     gone = itertools.accumulate(before[local] not in after for local in order)
     return [0, *gone] if before else []
+
+
+def _units(structure: Structure, kind: str, layer: int) -> tuple[int, ...]:
+    if kind == "kv_group":
+        return structure.kv_heads(layer)
+    return structure.layers[layer].units(kind)  # type: ignore[arg-type]
+
+
+def _require_whole(plan: PruningPlan, layer: int) -> None:
+    groups = set(plan.after.kv_heads(layer))
+    had, has = plan.before.layers[layer].heads, plan.kept[layer].heads
+    parts = [h for h in had if h // plan.before.group_size in groups and h not in has]
+    if parts:
+        raise UsageError(
+            f"the plan removes {label(layer, 'head', parts[0])} and keeps other heads of its KV "
+            "group, so it cannot be transferred by whole groups",
+            "Use a plan of granularity kv_group, or transfer by head.",
+        )
 
 
 def _share_below(gone: Sequence[int], share: Fraction) -> Fraction:
@@ -209,14 +252,11 @@ def _whole(wanted: Sequence[Fraction]) -> list[int]:
     return counts
 
 
-def _survivors(
-    units: Sequence[int], scores: Sequence[float], density: Sequence[Fraction], count: int
-) -> list[int]:
-    """Units of a target layer that stay when those at the `count` densest ranks go."""
-    ranked = sorted(range(len(units)), key=lambda local: (scores[local], local))
-    places = sorted(range(len(units)), key=lambda place: (-density[place], place))
-    gone = {ranked[place] for place in places[:count]}
-    return [unit for local, unit in enumerate(units) if local not in gone]
+def _at_densest(scores: Sequence[float], density: Sequence[Fraction], count: int) -> list[int]:
+    """Local indices of the units of a target layer at the `count` densest ranks."""
+    ranked = sorted(range(len(scores)), key=lambda local: (scores[local], local))
+    places = sorted(range(len(scores)), key=lambda place: (-density[place], place))
+    return sorted(ranked[place] for place in places[:count])
 
 
 def _plan(structure: Structure, kept: Sequence[LayerParts], origin: str) -> PruningPlan:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from transformers import PreTrainedModel
 
 from sentinel_research.data.calibration_set import CalibrationSet
-from sentinel_research.errors import CheckFailedError
+from sentinel_research.errors import CheckFailedError, UsageError
 from sentinel_research.models.layout import structure_of
 from sentinel_research.pruning.algebra import transfer
 from sentinel_research.pruning.compensate import add_mean_outputs
@@ -58,7 +58,7 @@ def plan_units(
         calibration: Text for calibrated scorers.
         scores: What `score_units` returned for this model and scorer; scored anew if absent.
         pattern: A plan of another model, which decides how many units go at which depth and rank
-            (`algebra.transfer`) in place of fraction, scope and budget.
+            (`algebra.transfer`) in place of fraction, scope and budget. Not for single weights.
 
     Returns:
         The plan with its scores.
@@ -66,12 +66,19 @@ def plan_units(
     Raises:
         UsageError: see `score_units` and `algebra.transfer`; or the plan would remove everything.
     """
+    _check_pattern(spec, pattern)
     scores = scores or score_units(model, spec, calibration)
     structure = structure_of(model.config)
     if spec.granularities[0] in WEIGHT_KINDS:
         return Planned(sparsify(model, spec, scores, calibration)[1], None, None)
     if pattern is not None:
-        moved = transfer(pattern, structure, scores.values)
+        moved = transfer(
+            pattern,
+            structure,
+            scores.values,
+            whole_groups="kv_group" in spec.granularities,
+            min_per_layer=spec.min_per_layer,
+        )
         origin = {"fraction": spec.fraction, "granularity": spec.granularities}
         return Planned(moved.model_copy(update={**origin, **_origin(scores)}), None, None)
     length = probe_length(model)
@@ -98,6 +105,14 @@ def plan_units(
         first, second = (_chosen(_choose(structure, spec, v, length)) for v in scores.halves)
         overlap = len(first & second) / len(first | second) if first | second else 1.0
     return Planned(made, selection, overlap)
+
+
+def _check_pattern(spec: PruneSpec, pattern: PruningPlan | None) -> None:
+    if pattern is not None and spec.granularities[0] in WEIGHT_KINDS:
+        raise UsageError(
+            f"a pattern was given for granularity {spec.granularities[0]}, which has none",
+            "Heads, KV groups and neurons have ranks inside a layer; leave `pattern` out.",
+        )
 
 
 def _origin(scores: Scores) -> dict[str, Any]:
@@ -165,6 +180,7 @@ def prune(
         >>> report.num_parameters_before - report.num_parameters_after
         4428
     """
+    _check_pattern(spec, pattern)
     scores = scores or score_units(model, spec, calibration)
     base = model
     if spec.granularities[0] in WEIGHT_KINDS:

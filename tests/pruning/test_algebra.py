@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from transformers import GPT2Config, LlamaConfig
+from transformers import GPT2Config, LlamaConfig, OPTConfig
 
 from sentinel_research.errors import UsageError
 from sentinel_research.models import structure_of
-from sentinel_research.pruning import difference, make_plan, merge, transfer
+from sentinel_research.pruning import PruningPlan, difference, make_plan, merge, transfer
 from sentinel_research.pruning.weight_mask import WeightMask
 from sentinel_research.structure import Structure
 
@@ -84,6 +84,45 @@ def test_transfer_to_fewer_layers_averages_the_layers_at_the_same_depth() -> Non
 def test_transfer_of_the_identity_needs_no_scores(structure: Structure) -> None:
     target = structure_of(GPT2Config(n_layer=3, n_head=3, n_embd=12))
     assert transfer(make_plan(structure), target, {}).is_identity
+
+
+def test_transfer_leaves_the_minimum_in_every_layer() -> None:
+    many = structure_of(GPT2Config(n_layer=4, n_head=10, n_embd=30))
+    plan = make_plan(many, [[9]] * 4, scores={"head": [range(10)] * 4})
+    few = structure_of(OPTConfig(num_hidden_layers=4, num_attention_heads=2, hidden_size=6))
+    own = {"head": [[1.0, 2.0]] * 4}
+    assert [len(layer.heads) for layer in transfer(plan, few, own).kept] == [0, 0, 0, 1]
+    for least, left in ((1, [1, 1, 1, 1]), (2, [2] * 4), (3, [2] * 4)):
+        kept = transfer(plan, few, own, min_per_layer=least).kept
+        assert [len(layer.heads) for layer in kept] == left
+
+
+def test_transfer_moves_whole_groups_where_asked(structure: Structure) -> None:
+    grouped = structure_of(
+        LlamaConfig(
+            num_hidden_layers=2,
+            num_attention_heads=8,
+            num_key_value_heads=4,
+            hidden_size=16,
+            intermediate_size=5,
+        )
+    )
+    # of four heads, which are groups of their own, layer 0 loses two and layer 1 the best one
+    plan = make_plan(structure, [[0, 2], [1, 2, 3]], scores=SCORES)
+    own = {"head": [[9, 1, 2, 2, 3, 3, 0, 20], [4, 4, 3, 3, 2, 2, 1, 1]]}
+    moved = transfer(plan, grouped, own, whole_groups=True)
+    # sums 10, 4, 6, 20 and 8, 6, 4, 2: single heads would be others
+    assert moved.removed == {"head": ["L0H2", "L0H3", "L0H4", "L0H5", "L1H0", "L1H1"]}
+    assert not any(moved.after.is_ragged(layer) for layer in range(2))
+    again = transfer(_scored(moved, own), grouped, own, whole_groups=True)
+    assert again.kept == moved.kept
+    single = _scored(make_plan(grouped, [[1, 2, 3, 4, 5, 6, 7], range(8)]), own)
+    with pytest.raises(UsageError, match="removes L0H0 and keeps other heads of its KV group"):
+        transfer(single, grouped, own, whole_groups=True)
+
+
+def _scored(plan: PruningPlan, scores: dict[str, list[list[float]]]) -> PruningPlan:
+    return make_plan(plan.before, [layer.heads for layer in plan.kept], scores=scores)
 
 
 def test_transfer_without_what_it_ranks_by_is_refused(structure: Structure) -> None:

@@ -1,6 +1,7 @@
 """The stage as a whole: request in, pruned model and report out."""
 
 import json
+from typing import Any
 
 import pytest
 import torch
@@ -215,6 +216,32 @@ def test_calibrated_scorer_without_text_is_refused() -> None:
     with pytest.raises(UsageError, match="'gate_gradient' reads calibration text") as caught:
         prune(tiny_model("gpt2"), PruneSpec(scorer="gate_gradient", fraction=0.5))
     assert "calibration" in caught.value.hint
+
+
+def test_transferred_plan_keeps_the_minimum_and_whole_groups() -> None:
+    spec = PruneSpec(scorer="magnitude_l2", fraction=0.9)
+    pattern = plan_units(tiny_model("gpt2", n_head=10, n_layer=4), spec).plan
+    target = tiny_model("opt", num_attention_heads=2, num_hidden_layers=4)
+    plan = plan_units(target, spec, pattern=pattern).plan
+    assert plan.after.num_units("head") == (1, 1, 1, 1)
+    emptied = plan_units(target, spec.model_copy(update={"min_per_layer": 0}), pattern=pattern)
+    assert emptied.plan.after.num_units("head") == (0, 0, 0, 1)
+
+    groups = PruneSpec(scorer="magnitude_l2", fraction=0.5, granularity="kv_group")
+    pattern = plan_units(tiny_model("gpt2"), groups).plan
+    plan = plan_units(tiny_model("llama"), groups, pattern=pattern).plan
+    # two of five heads, so four of twelve groups
+    assert plan.num_removed == {"head": 8, "kv_head": 4}
+    assert plan.granularity == ("kv_group",)
+
+
+@pytest.mark.parametrize("decide", [plan_units, prune])
+@pytest.mark.parametrize("granularity", ["weight", "2:4"])
+def test_pattern_for_single_weights_is_refused(granularity: str, decide: Any) -> None:
+    pattern = plan_units(tiny_model("opt"), PruneSpec(scorer="magnitude_l2", fraction=0.5)).plan
+    spec = PruneSpec(scorer="magnitude_l2", fraction=0.5, granularity=granularity)
+    with pytest.raises(UsageError, match=f"pattern was given for granularity {granularity}"):
+        decide(tiny_model("gpt2", n_embd=40), spec, pattern=pattern)
 
 
 def test_unknown_scorer_is_refused() -> None:
