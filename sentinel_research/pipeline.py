@@ -42,7 +42,7 @@ def plan_cells(recipe: Recipe) -> list[tuple[str, PruneSpec | None]]:
 
     Raises:
         UsageError: for an unknown scorer or recovery, a scorer that cannot score the recipe's
-            units, or missing calibration.
+            units, missing calibration, or two prunings of one name.
     """
     found: list[tuple[str, PruneSpec | None]] = [(DENSE, None)]
     if recipe.recover is not None:
@@ -58,7 +58,9 @@ def plan_cells(recipe: Recipe) -> list[tuple[str, PruneSpec | None]]:
         {name: plugin.seeded for name, plugin in plugins.items()},
         {name: plugin.calibrated for name, plugin in plugins.items()},
     )
-    return [*found, *((_cell_id(spec, plugins[spec.scorer], recipe.prune), spec) for spec in specs)]
+    found += [(_cell_id(spec, plugins[spec.scorer], recipe.prune), spec) for spec in specs]
+    _refuse_shared_ids([cell_id for cell_id, _ in found])
+    return found
 
 
 def can_score(scorer: str, kinds: Iterable[str]) -> bool:
@@ -70,11 +72,22 @@ def can_score(scorer: str, kinds: Iterable[str]) -> bool:
 
 
 def _cell_id(spec: PruneSpec, plugin: registry.Plugin, grid: PruneGrid) -> str:
+    from sentinel_research.reporting.numbers import fraction
+
     seed = f"-seed{spec.seed}" if plugin.seeded else ""
     repeated = plugin.calibrated and grid.calibration_seeds is not None
     draw = f"-cal{spec.calibration.seed}" if repeated and spec.calibration else ""
     variant = f"{spec.variant}-" if spec.variant else ""
-    return f"{variant}{spec.scorer}-{spec.fraction:g}{seed}{draw}"
+    return f"{variant}{spec.scorer}-{fraction(spec.fraction)}{seed}{draw}"
+
+
+def _refuse_shared_ids(ids: list[str]) -> None:
+    shared = sorted({cell_id for cell_id in ids if ids.count(cell_id) > 1})
+    if shared:
+        raise UsageError(
+            f"two prunings of the recipe are both called '{shared[0]}'",
+            "rename a variant in `prune.variants`",
+        )
 
 
 def _check_scorer(plugin: registry.Plugin, grid: PruneGrid) -> None:
@@ -153,7 +166,7 @@ def _run_locked(
         if spec is None and cell.evaluation is not None:
             record_inputs(recipe, record, cell.evaluation)
         progress.advance(f"{cell_id} {headline(recipe, cell)}")
-    record.status = "failed" if any(c.status == "failed" for c in record.cells) else "done"
+    record.status = "done" if all(c.status == "done" for c in record.cells) else "failed"
     record.finished_at = now()
     record.write(folder)
     report(folder)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
 from sentinel_research.record import CellRecord, Measurement, RunRecord
+from sentinel_research.reporting.numbers import fraction
 from sentinel_research.statistics import Interval, mean_interval, normal_interval
 
 DENSE = "dense"
@@ -83,7 +84,7 @@ class Group(NamedTuple):
     @property
     def name(self) -> str:
         """The group in words."""
-        return "dense model" if self.is_dense else f"{self.scorer} at {self.fraction:g}"
+        return "dense model" if self.is_dense else f"{self.scorer} at {fraction(self.fraction)}"
 
 
 def group_cells(record: RunRecord) -> list[Group]:
@@ -112,9 +113,9 @@ def _asked(grid: dict[str, Any]) -> Iterator[tuple[str, float]]:
     for name, changes in variants.items():
         own = {**grid, **{key: value for key, value in changes.items() if value is not None}}
         for scorer in own.get("scorers", []):
-            for fraction in sorted(own.get("fractions", [])):
-                if fraction > 0:
-                    yield arm_of({"scorer": scorer, "variant": name}), fraction
+            for share in sorted(own.get("fractions", [])):
+                if share > 0:
+                    yield arm_of({"scorer": scorer, "variant": name}), share
 
 
 def arm_of(spec: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from sentinel_research.reporting.criteria import Part
 from sentinel_research.reporting.curves import TaskCurves
 from sentinel_research.reporting.estimates import DENSE
+from sentinel_research.reporting.numbers import fraction
 from sentinel_research.reporting.page import Page, TaskSection
 
 _VERSION = 1
@@ -73,7 +74,7 @@ def _part(part: Part) -> Any:
 
 
 def as_json(value: Any) -> Any:
-    """Named tuples as objects with their fields, fractions as keys in their short form.
+    """Named tuples as objects with their fields, fractions as keys as they were asked for.
 
     Example:
         >>> from sentinel_research.statistics import Interval
@@ -84,7 +85,7 @@ def as_json(value: Any) -> Any:
         return {name: as_json(getattr(value, name)) for name in value._fields}
     if isinstance(value, dict):
         return {
-            f"{key:g}" if isinstance(key, float) else str(key): as_json(item)
+            fraction(key) if isinstance(key, float) else str(key): as_json(item)
             for key, item in value.items()
         }
     return [as_json(item) for item in value] if isinstance(value, list | tuple) else value

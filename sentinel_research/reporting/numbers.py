@@ -38,13 +38,13 @@ def with_error(value: float, stderr: float | None) -> str:
 
 
 def fraction(value: float) -> str:
-    """A fraction as it was asked for.
+    """A fraction as it was asked for: the shortest text that is exact, so that none share one.
 
     Example:
-        >>> fraction(0.25), fraction(0.0)
-        ('0.25', '0')
+        >>> fraction(0.25), fraction(0.3333331), fraction(1.0)
+        ('0.25', '0.3333331', '1')
     """
-    return f"{value:g}"
+    return repr(float(value)).removesuffix(".0")
 
 
 def counts(values: Iterable[int]) -> str:

@@ -116,6 +116,17 @@ def test_folder_of_another_recipe_is_refused(finished: Path) -> None:
     assert default_folder(other) != default_folder(load_recipe("demo", TINY).recipe)
 
 
+def test_run_with_a_cell_that_was_never_measured_is_not_done(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def skipped(*args: object) -> None:
+        """Leave the cell as it is."""
+
+    monkeypatch.setattr("sentinel_research.pipeline.run_cell", skipped)
+    changes = ["train=null", f"model={{pretrained: {finished / 'model'}}}"]
+    assert run(load_recipe("demo", [*TINY, *changes]).recipe, tmp_path).status == "failed"
+
+
 # each kills the process when it enters a stage (or, for training, half way through it)
 KILLS = {
     "training": "sentinel_research.training.trainer._Report.on_save",

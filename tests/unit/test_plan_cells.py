@@ -73,3 +73,24 @@ def test_units_that_are_made_of_others_need_only_scores_of_those(
 def test_missing_calibration_is_refused_before_anything_runs(changes: list[str], what: str) -> None:
     with pytest.raises(UsageError, match=f"{what} reads calibration text"):
         plan_cells(_demo(*changes, "prune.calibration=null"))
+
+
+def test_fractions_that_differ_in_the_last_digit_are_cells_of_their_own() -> None:
+    fractions = "prune.fractions=[0.3333331, 0.3333332, 0.5, 1.0]"
+    ids = _ids("prune.scorers=[magnitude_l2]", fractions)[1:]
+    assert ids == [f"magnitude_l2-{share}" for share in ("0.3333331", "0.3333332", "0.5", "1")]
+
+
+def test_two_prunings_of_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sentinel_research import registry
+
+    plugin = registry.scorer("b-random", summary="x", reference="none", seeded=True)(lambda _: [])
+    variants = "prune.variants={a: {scorers: [b-random]}, a-b: {scorers: [random]}}"
+    real = registry.get
+
+    def get(group: str, name: str) -> registry.Plugin:
+        return plugin if name == "b-random" else real(group, name)
+
+    monkeypatch.setattr(registry, "get", get)
+    with pytest.raises(UsageError, match=r"both called 'a-b-random-0\.5-seed0'"):
+        plan_cells(_demo(variants, "prune.seeds=[0]"))

@@ -65,7 +65,7 @@ def _draw_panel(axes: Axes, curves: TaskCurves, ordered: list[Curve], share: flo
     for place, curve in enumerate(ordered):
         for point in curve.points:
             if point.fraction == share and point.estimate is not None:
-                _draw_estimate(axes, point.estimate, place, f"masks-{share:g}-{place}")
+                _draw_estimate(axes, point.estimate, place, f"masks-{fraction(share)}-{place}")
 
 
 def _scale(axes: Axes, curves: TaskCurves, share: float) -> None:

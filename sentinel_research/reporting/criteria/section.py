@@ -11,6 +11,7 @@ from sentinel_research.reporting.criteria.scores import LEAVE_ONE_OUT, Scores, r
 from sentinel_research.reporting.criteria.stability import measure_noise, measure_stability
 from sentinel_research.reporting.curves import TaskCurves
 from sentinel_research.reporting.estimates import Group, split_arm
+from sentinel_research.reporting.numbers import fraction
 from sentinel_research.reporting.svg import Drawing
 from sentinel_research.reporting.tables import Table
 
@@ -137,13 +138,11 @@ def _stability(pruned: list[Group]) -> Part:
     shared: dict[str, set[str]] = {}
     for row in rows:
         shared.setdefault(row.scorer, set()).add(row.reason)
-    reasons = {
-        row.scorer if len(shared[row.scorer]) == 1 else f"{row.scorer} at {row.fraction:g}": (
-            row.reason
-        )
-        for row in rows
-        if row.reason
-    }
+    reasons = {}
+    for row in rows:
+        if row.reason:
+            at = "" if len(shared[row.scorer]) == 1 else f" at {fraction(row.fraction)}"
+            reasons[f"{row.scorer}{at}"] = row.reason
     notes = (_STABILITY_NOTE,)
     return Part(key, title, tables.stability_table(rows), None, notes, _list(reasons), rows)
 
