@@ -88,6 +88,18 @@ class SentinelLM(HFLM):
         self._folder = str(check_checkpoint(pretrained, revision)[0].parent)
         super()._get_config(self._folder, revision=revision, **kwargs)
 
+    def _create_tokenizer(
+        self, pretrained: Any, tokenizer: Any, revision: str | None = "main", **kwargs: Any
+    ) -> None:
+        from sentinel_research.models import find_folder
+
+        # a name below SENTINEL_MODELS means nothing to transformers
+        if isinstance(pretrained, str):
+            pretrained = self._folder
+        if isinstance(tokenizer, str):
+            tokenizer = str(find_folder(tokenizer))
+        super()._create_tokenizer(pretrained, tokenizer, revision=revision, **kwargs)
+
     def _create_model(self, **kwargs: Any) -> None:
         kwargs["pretrained"] = self._folder
         if any(kwargs.get(option) for option in _HFLM_LOADING):

@@ -6,7 +6,7 @@ Importing this package registers the pruned classes with transformers' auto clas
 import sentinel_research.models.pruned as _pruned  # noqa: F401
 from sentinel_research.models.anatomy import ANATOMIES, Anatomy, anatomy_of, context_length
 from sentinel_research.models.architectures import build
-from sentinel_research.models.checkpoint import check_checkpoint, save
+from sentinel_research.models.checkpoint import check_checkpoint, find_folder, save
 from sentinel_research.models.layout import structure_of
 from sentinel_research.models.load import Loaded, load_stored, load_tokenizer, place
 
@@ -18,6 +18,7 @@ __all__ = [
     "build",
     "check_checkpoint",
     "context_length",
+    "find_folder",
     "load_stored",
     "load_tokenizer",
     "place",

@@ -243,6 +243,20 @@ def test_missing_folder_is_refused(tmp_path: Path) -> None:
         SentinelLM(str(tmp_path / "nowhere"), device="cpu")
 
 
+@pytest.mark.parametrize("options", [{}, {"tokenizer": "mine"}], ids=["own", "named tokenizer"])
+def test_model_below_sentinel_models_is_found_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, str]
+) -> None:
+    folder = save(tiny_model("gpt2"), byte_tokenizer(), tmp_path / "mine")
+    monkeypatch.setenv("SENTINEL_MODELS", str(tmp_path))
+    by_name = SentinelLM("mine", device="cpu", **options)
+    by_path = SentinelLM(str(folder), device="cpu")
+    requests = _rolling(TEXTS)
+    assert by_name.loglikelihood_rolling(requests, True) == by_path.loglikelihood_rolling(
+        requests, True
+    )
+
+
 def _dropping_tokenizer() -> object:
     from tokenizers import Tokenizer, models
     from transformers import PreTrainedTokenizerFast
