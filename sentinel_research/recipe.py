@@ -6,7 +6,7 @@ the package (`sentinel ls recipes`) or by the path of a YAML file.
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, get_args
+from typing import Any, NamedTuple, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -16,6 +16,23 @@ from sentinel_research.specs import Recipe
 
 RECIPE_FOLDER = Path(__file__).parent / "recipes"
 S = TypeVar("S", bound=BaseModel)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without code, in which no key is given twice: a plain load keeps the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """A mapping, or a YAMLError that names the key and its line."""
+        seen = set()
+        for key_node, _ in node.value:
+            if isinstance(key_node, yaml.ScalarNode):
+                if key_node.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        problem=f"the key `{key_node.value}` is given twice",
+                        problem_mark=key_node.start_mark,
+                    )
+                seen.add(key_node.value)
+        return super().construct_mapping(node, deep)
 
 
 class ResolvedRecipe(NamedTuple):
@@ -99,11 +116,22 @@ def _explain(spec: type[BaseModel], problem: Any) -> tuple[str, str]:
 
 
 def _spec_at(spec: type[BaseModel], location: list[str]) -> type[BaseModel]:
-    for name in location:
+    """The spec that owns the last key of a location."""
+    names = iter(location)
+    for name in names:
         annotation = spec.model_fields[name].annotation
-        candidates = [annotation, *get_args(annotation)]
-        spec = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
+        spec = _specs_in(annotation)[0]
+        if get_origin(annotation) is dict:
+            # the name that the user chose, such as a variant's
+            next(names)
     return spec
+
+
+def _specs_in(annotation: Any) -> list[type[BaseModel]]:
+    """The specs that an annotation names, also as one of several types or as values of a dict."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for part in get_args(annotation) for found in _specs_in(part)]
 
 
 def _find(name: str) -> Path:
@@ -123,7 +151,7 @@ def _find(name: str) -> Path:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UsageError(f"cannot read the recipe {path}: {error}", "a recipe is YAML") from error
     if not isinstance(content, dict):
@@ -142,7 +170,7 @@ def _split_override(override: str) -> tuple[str, Any]:
             "for example: --set prune.fractions=[0,0.5] --set evaluate.limit=10",
         )
     try:
-        return key, yaml.safe_load(text)
+        return key, yaml.load(text, Loader=_Loader)  # noqa: S506
     except yaml.YAMLError as error:
         raise UsageError(f"--set {override!r}: the value is not YAML: {error}") from error
 

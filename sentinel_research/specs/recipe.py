@@ -41,6 +41,13 @@ class EvalSpec(Spec):
     seed: int = 1234
     """Seed of lm-eval's few-shot sampling."""
 
+    @model_validator(mode="after")
+    def _tasks_differ(self) -> Self:
+        for task in self.tasks:
+            if self.tasks.count(task) > 1:
+                raise ValueError(f"`tasks` names '{task}' twice, each is measured once")
+        return self
+
 
 class Recipe(Spec):
     """Everything one run needs, from model to report."""

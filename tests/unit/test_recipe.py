@@ -56,6 +56,40 @@ def test_unknown_key_inside_an_optional_section_names_the_nearest_one(recipe_fil
     assert "Did you mean 'scope'" in caught.value.hint
 
 
+@pytest.mark.parametrize("name", ["x", "scope"])
+def test_unknown_key_of_a_variant_is_named_with_what_is_accepted(
+    recipe_file: Path, name: str
+) -> None:
+    overrides = ["prune.scorers=[random]", "prune.fractions=[0.5]"]
+    with pytest.raises(UsageError, match=rf"unknown key `prune\.variants\.{name}\.form`") as caught:
+        load_recipe(str(recipe_file), [*overrides, f"prune.variants={{{name}: {{form: mask}}}}"])
+    assert "min_per_layer" in caught.value.hint
+    assert "save_models" not in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("addition", "key", "line"),
+    [("name: other", "name", 6), ("train: {corpus: a, corpus: b}", "corpus", 6)],
+    ids=["at the top", "in a section"],
+)
+def test_key_that_is_given_twice_is_refused_with_its_line(
+    recipe_file: Path, addition: str, key: str, line: int
+) -> None:
+    recipe_file.write_text(f"{MINIMAL}{addition}\n")
+    with pytest.raises(UsageError, match=rf"the key `{key}` is given twice(.|\n)* line {line},"):
+        load_recipe(str(recipe_file))
+
+
+def test_key_that_is_given_twice_in_an_override_is_refused(recipe_file: Path) -> None:
+    with pytest.raises(UsageError, match="the key `limit` is given twice"):
+        load_recipe(str(recipe_file), ["evaluate={tasks: [a], limit: 1, limit: 2}"])
+
+
+def test_task_that_is_named_twice_is_refused(recipe_file: Path) -> None:
+    with pytest.raises(UsageError, match="`tasks` names 'sentinel_ptb' twice"):
+        load_recipe(str(recipe_file), ["evaluate.tasks=[sentinel_ptb, a, sentinel_ptb]"])
+
+
 def test_value_out_of_range_is_named_with_its_value(recipe_file: Path) -> None:
     with pytest.raises(UsageError, match=r"`evaluate.batch_size` = -1: .*greater than 0"):
         load_recipe(str(recipe_file), ["evaluate.batch_size=-1"])
