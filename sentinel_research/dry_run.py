@@ -33,11 +33,13 @@ def dry_run(recipe: Recipe) -> str:
     """
     from sentinel_research.data.mirror import use_mirror
     from sentinel_research.evaluation import find_tasks
+    from sentinel_research.evaluation.limits import check_examples, check_limits
 
     cells = plan_cells(recipe)
     if recipe.data is not None:
         use_mirror(recipe.data)
     find_tasks(recipe.evaluate.tasks)
+    check_examples(recipe.evaluate)
     lines = [f"tasks found: {', '.join(recipe.evaluate.tasks)}"]
     if recipe.train is not None:
         lines.append(
@@ -46,6 +48,7 @@ def dry_run(recipe: Recipe) -> str:
         )
     lines.append(f"models to evaluate: {len(cells)}")
     model, tokenizer = _model_and_tokenizer(recipe)
+    check_limits(model.config, recipe.evaluate.max_length, recipe.evaluate.prefix_token_id)
     lines.append(f"  dense: {model.num_parameters():,} parameters")
     # untrained weights: which units go is not known; of one kind every scorer removes as many
     specs = {

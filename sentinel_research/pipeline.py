@@ -128,12 +128,14 @@ def run(
     """
     from sentinel_research.data.mirror import use_mirror
     from sentinel_research.evaluation import find_tasks
+    from sentinel_research.evaluation.limits import check_examples
 
     progress = progress or Silent()
     all_cells = plan_cells(recipe)
     if recipe.data is not None:
         use_mirror(recipe.data)
     find_tasks(recipe.evaluate.tasks)
+    check_examples(recipe.evaluate)
     folder = create_folder(output or default_folder(recipe))
     try:
         with FileLock(folder / ".lock", timeout=0):
@@ -220,6 +222,7 @@ def _prepare(
     folder: Path,
     progress: Progress,
 ) -> Prepared:
+    from sentinel_research.evaluation.limits import check_limits
     from sentinel_research.pruning import load
 
     source = recipe.model
@@ -237,6 +240,7 @@ def _prepare(
             }
         )
     model, tokenizer, record.load = load(source)
+    check_limits(model.config, recipe.evaluate.max_length, recipe.evaluate.prefix_token_id)
     open_cells = {cell.id for cell in record.cells if cell.status != "done"}
     specs = [spec for cell_id, spec in all_cells if spec and cell_id in open_cells]
     pruner = Pruner(model, tokenizer, recipe, specs)
@@ -246,6 +250,7 @@ def _prepare(
 
 def _train(recipe: Recipe, record: RunRecord, folder: Path, progress: Progress) -> None:
     from sentinel_research.data.calibration import corpus_tokenizer, training_blocks
+    from sentinel_research.evaluation.limits import check_limits
     from sentinel_research.models import build, load_tokenizer, place, save
     from sentinel_research.training import train
 
@@ -257,6 +262,7 @@ def _train(recipe: Recipe, record: RunRecord, folder: Path, progress: Progress) 
         else corpus_tokenizer(recipe.train.corpus)
     )
     model = build(recipe.model.architecture, recipe.model.config, tokenizer, seed=recipe.train.seed)
+    check_limits(model.config, recipe.evaluate.max_length, recipe.evaluate.prefix_token_id)
     place(model, recipe.model.device)
     blocks = training_blocks(recipe.train, tokenizer)
     progress.start(f"{recipe.name}: training", recipe.train.num_steps)

@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 
 from sentinel_research.errors import DataError, UsageError, did_you_mean
 from sentinel_research.evaluation.arguments import PRUNING_ARGUMENTS, prune_spec_from_args
+from sentinel_research.evaluation.limits import check_limits
 from sentinel_research.evaluation.perplexity import RollingLogLikelihood
 from sentinel_research.specs import ModelSpec
 
@@ -48,7 +49,7 @@ class SentinelLM(HFLM):
     """lm-eval's HFLM for dense, pruned and to-be-pruned causal language models.
 
     Args:
-        pretrained: Folder, hub id, or a loaded model (then pass `tokenizer` too).
+        pretrained: Folder, hub id, or a loaded model of transformers (then pass `tokenizer` too).
         prune: Scorer; the model is pruned after loading, as `prune_fraction` and the other
             arguments of `evaluation.arguments` say. `allow_lossy_tokenizer=True` scores texts that
             the tokenizer cannot represent whole, `quiet=True` shows no progress bars.
@@ -59,7 +60,7 @@ class SentinelLM(HFLM):
         CheckpointError: for a folder that cannot be loaded whole.
     """
 
-    def __init__(self, pretrained: str | torch.nn.Module, **kwargs: Any) -> None:
+    def __init__(self, pretrained: str | PreTrainedModel, **kwargs: Any) -> None:
         if kwargs.pop("logits_cache", False):
             raise UsageError(
                 "logits_cache=True returns wrong log-likelihoods when one continuation is a prefix "
@@ -74,6 +75,9 @@ class SentinelLM(HFLM):
             )
         # HFLM knows them only after the model was created
         self._encoding = {name: kwargs.get(name) for name in ("add_bos_token", "prefix_token_id")}
+        self._limits = kwargs.get("max_length"), kwargs.get("prefix_token_id")
+        if not isinstance(pretrained, str):
+            check_limits(pretrained.config, *self._limits)
         self._prune_report: dict[str, Any] | None = None
         self._calibrated_on: frozenset[str] = frozenset()
         self._allow_lossy_tokenizer = bool(kwargs.pop("allow_lossy_tokenizer", False))
@@ -87,6 +91,7 @@ class SentinelLM(HFLM):
         # damage is found before anything is read, and with a clear message
         self._folder = str(check_checkpoint(pretrained, revision)[0].parent)
         super()._get_config(self._folder, revision=revision, **kwargs)
+        check_limits(self.config, *self._limits)
 
     def _create_tokenizer(
         self, pretrained: Any, tokenizer: Any, revision: str | None = "main", **kwargs: Any

@@ -159,6 +159,51 @@ def test_mirror_without_the_dataset_names_both_places(
     assert "failed" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("flags", [[], ["--dry-run"]], ids=["run", "dry run"])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("evaluate.max_length=4000", "max_length = 4000 is longer than the model's context of 64"),
+        ("evaluate.prefix_token_id=100000", "is not in the model's vocabulary"),
+        ("evaluate.num_fewshot=3", "'sentinel_synthetic' scores whole texts, without examples"),
+    ],
+)
+def test_evaluation_that_model_or_task_cannot_serve_is_refused_before_it_begins(
+    capsys: pytest.CaptureFixture[str],
+    recipe_file: Path,
+    tmp_path: Path,
+    change: str,
+    message: str,
+    flags: list[str],
+) -> None:
+    folder = save(tiny_model("gpt2"), byte_tokenizer(), tmp_path / "model")
+    words = ["run", str(recipe_file), "--set", f"model.pretrained={folder}", "--set", change]
+    words += ["--output", str(tmp_path / "out"), "--quiet", *flags]
+    assert main(words) == 2
+    assert message in capsys.readouterr().err
+    if (tmp_path / "out").exists():
+        assert RunRecord.read(tmp_path / "out").cell("dense").evaluation is None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [("evaluate.max_length=4000", "max_length = 4000"), ("evaluate.num_fewshot=1", "num_fewshot")],
+)
+def test_evaluation_that_a_model_to_be_trained_cannot_serve_is_refused_before_training(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    change: str,
+    message: str,
+) -> None:
+    def trained(*args: object, **kwargs: object) -> None:
+        raise AssertionError("trained")
+
+    monkeypatch.setattr("sentinel_research.training.train", trained)
+    words = ["run", "demo", "--set", change, "--output", str(tmp_path), "--quiet"]
+    assert message in _refused(capsys, *words)
+
+
 def test_truncated_weights_are_refused_with_their_sizes(
     capsys: pytest.CaptureFixture[str], recipe_file: Path, tmp_path: Path
 ) -> None:

@@ -15,7 +15,7 @@ from sentinel_research.evaluation.adapter import SentinelLM
 from sentinel_research.evaluation.arguments import prune_spec_from_args
 from sentinel_research.evaluation.perplexity import RollingLogLikelihood
 from sentinel_research.models import save
-from sentinel_research.models.tiny import byte_tokenizer, tiny_model
+from sentinel_research.models.tiny import VOCAB_SIZE, byte_tokenizer, tiny_model
 
 TEXTS = ["", "a", "abc " * 40, "The quick brown fox.", "x" * 64, "y" * 65]
 FAMILIES = ("gpt2", "llama")
@@ -255,6 +255,23 @@ def test_model_below_sentinel_models_is_found_by_its_name(
     assert by_name.loglikelihood_rolling(requests, True) == by_path.loglikelihood_rolling(
         requests, True
     )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_length": 65}, "max_length = 65 is longer than the model's context of 64 tokens"),
+        ({"prefix_token_id": VOCAB_SIZE}, "is not in the model's vocabulary"),
+        ({"prefix_token_id": -1}, "prefix_token_id = -1 is not in the model's vocabulary"),
+    ],
+)
+def test_window_or_token_that_the_model_lacks_is_refused(
+    adapter: Callable[..., SentinelLM], options: dict[str, int], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        adapter(**options)
+    with pytest.raises(UsageError, match=message):
+        SentinelLM(tiny_model("gpt2"), tokenizer=byte_tokenizer(), **options)
 
 
 def _dropping_tokenizer() -> object:

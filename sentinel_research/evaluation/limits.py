@@ -1,0 +1,64 @@
+"""Refuse, before anything is computed, evaluation settings that a model or a task cannot serve."""
+
+from transformers import PretrainedConfig
+
+from sentinel_research.errors import UsageError
+from sentinel_research.models import ANATOMIES, context_length
+from sentinel_research.models.anatomy import PRUNED_PREFIX
+from sentinel_research.specs import EvalSpec
+
+
+def check_limits(
+    config: PretrainedConfig, max_length: int | None, prefix_token_id: int | None
+) -> None:
+    """Check a perplexity window and a first token against a model.
+
+    Args:
+        config: The model's configuration. The context of a family without a row is not known.
+        max_length: Window in tokens; None is the model's context.
+        prefix_token_id: Token before a text's first; None is the tokenizer's own.
+
+    Raises:
+        UsageError: if the window is longer than the context, or there is no such token.
+    """
+    is_known = config.model_type.removeprefix(PRUNED_PREFIX) in ANATOMIES
+    longest = context_length(config) if is_known and max_length is not None else None
+    if longest is not None and max_length is not None and max_length > longest:
+        raise UsageError(
+            f"max_length = {max_length} is longer than the model's context of {longest} tokens",
+            f"give at most {longest}, or leave it out (`evaluate.max_length` in a recipe)",
+        )
+    num_tokens = config.get_text_config().vocab_size
+    if prefix_token_id is not None and not 0 <= prefix_token_id < num_tokens:
+        raise UsageError(
+            f"prefix_token_id = {prefix_token_id} is not in the model's vocabulary of "
+            f"{num_tokens:,} tokens",
+            f"give 0 to {num_tokens - 1} (`evaluate.prefix_token_id` in a recipe)",
+        )
+
+
+def check_examples(spec: EvalSpec) -> None:
+    """Check that every task has the examples that its prompts are to show.
+
+    Args:
+        spec: Tasks are loaded with their data only if it asks for examples.
+
+    Raises:
+        UsageError: for a task that scores whole texts, or has fewer examples.
+        DataError: if the data of a task cannot be had.
+    """
+    from sentinel_research.data.task_documents import load_tasks
+
+    if not spec.num_fewshot:
+        return
+    for name, task in load_tasks(spec.tasks).items():
+        # lm-eval's rule: a task that says 0 keeps it
+        if task.get_config("num_fewshot") == 0:
+            continue
+        asked = f"`evaluate.num_fewshot` = {spec.num_fewshot}: the task '{name}'"
+        hint = "leave `evaluate.num_fewshot` out, or measure other tasks"
+        if task.get_config("output_type") == "loglikelihood_rolling":
+            raise UsageError(f"{asked} scores whole texts, without examples before them", hint)
+        available = len(list(task.fewshot_docs()))
+        if available < spec.num_fewshot:
+            raise UsageError(f"{asked} has only {available} examples", hint)
