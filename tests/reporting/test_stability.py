@@ -125,6 +125,18 @@ def test_absent_overlap_has_a_reason(
     assert reason in found.reason
 
 
+@pytest.mark.parametrize("num_draws", [1, 2])
+def test_overlap_of_single_weights_is_said_to_be_unrecorded(
+    make_cell: Any, make_record: Any, num_draws: int
+) -> None:
+    cells = _taylor(make_cell, [[]] * num_draws, removed={})
+    for cell in cells:
+        cell.prune["num_removed"] = {"weight": 7}
+    found = _stability(cells, make_record)
+    assert found.overlap is None
+    assert found.reason == "overlaps of single weights are not recorded"
+
+
 def test_noise_is_the_median_error_over_the_spread_of_the_scores(
     make_cell: Any, make_record: Any
 ) -> None:

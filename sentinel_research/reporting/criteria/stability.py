@@ -118,6 +118,8 @@ def measure_stability(group: Group) -> Stability:
     reason = ""
     if len(selections) < len(found) or not found:
         reason = "the record does not list the removed units"
+    elif any(report.get("num_removed", {}).get("weight") for report in reports):
+        reason = "overlaps of single weights are not recorded"
     elif not pairs:
         reason = "one selection"
     elif not known:
