@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from sentinel_research.recipe import load_recipe, shipped_recipes
 from sentinel_research.record import RunRecord
 from sentinel_research.reporting import tables
 from sentinel_research.reporting.criteria import Part, compare_criteria, compare_on_task
@@ -80,7 +81,9 @@ class Page(NamedTuple):
     recipe: str
     """The resolved recipe as YAML."""
     command: str
-    """What to type to run a shipped recipe of this name again."""
+    """What to type to run the recipe again."""
+    is_shipped: bool
+    """Whether the command names a shipped recipe; if not, the recipe must be saved first."""
     fingerprint: str
     """The recipe's fingerprint, whole."""
 
@@ -100,6 +103,7 @@ def build_page(record: RunRecord) -> Page:
     """
     groups = group_cells(record)
     losses = (record.train or {}).get("losses", [])
+    is_shipped = _is_shipped(record)
     return Page(
         name=record.name,
         description=record.recipe.get("description", ""),
@@ -114,7 +118,8 @@ def build_page(record: RunRecord) -> Page:
         sections=tuple(section for section in _sections(record) if section.table.rows),
         measurements=tables.measurements_table(record),
         recipe=yaml.safe_dump(record.recipe, sort_keys=False, allow_unicode=True),
-        command=f"sentinel run {shlex.quote(record.name)}",
+        command=f"sentinel run {shlex.quote(record.name) if is_shipped else 'recipe.yaml'}",
+        is_shipped=is_shipped,
         fingerprint=record.recipe_fingerprint,
     )
 
@@ -158,6 +163,13 @@ def verdict(record: RunRecord) -> str:
         f"{passed} of {quantity(len(checks), 'check')} passed" if checks else "nothing was checked"
     )
     return f"{record.status.capitalize()}: {cells}, {held}."
+
+
+def _is_shipped(record: RunRecord) -> bool:
+    """Whether the run is that of a shipped recipe as it stands."""
+    if record.name not in shipped_recipes():
+        return False
+    return load_recipe(record.name).recipe.fingerprint() == record.recipe_fingerprint
 
 
 def _facts(record: RunRecord) -> list[tuple[str, str]]:

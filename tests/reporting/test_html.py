@@ -184,6 +184,6 @@ def test_hash_is_short_with_its_full_value_in_the_title(
 
 def test_page_tells_how_to_run_it_again(cells: Any, make_record: Any, write: Write) -> None:
     html = _html(write(make_record(cells)))
-    assert "sentinel run toy" in html
+    assert "sentinel run recipe.yaml" in html
     assert "<code>0123456789abcdef</code>" in html
     assert "pretrained: org/model" in html

@@ -82,6 +82,30 @@ def test_description_cannot_become_a_heading_or_leave_its_line(
     assert r"\# Great ## numbers \`code\` \*bold\*" in text.splitlines()
 
 
+def test_run_of_a_recipe_file_is_reproduced_from_the_recipe_in_the_report(
+    cells: Any, make_record: Any, write: Write
+) -> None:
+    text = _markdown(write(make_record(cells, name="demo")))
+    assert "Save the recipe above as recipe.yaml" in text
+    assert "```sh\nsentinel run recipe.yaml\n```" in text
+
+
+def test_run_of_a_shipped_recipe_is_reproduced_by_its_name_and_by_the_recipe_in_the_report(
+    cells: Any, make_record: Any, write: Write, tmp_path: Path
+) -> None:
+    from sentinel_research.recipe import load_recipe
+
+    shipped = load_recipe("demo").recipe
+    fields = {"recipe": shipped.model_dump(mode="json"), "name": "demo"}
+    record = make_record(cells, recipe_fingerprint=shipped.fingerprint(), **fields)
+    text = _markdown(write(record))
+    assert "```sh\nsentinel run demo\n```" in text
+    assert "recipe.yaml" not in text
+    saved = tmp_path / "recipe.yaml"
+    saved.write_text(re.findall(r"```yaml\n(.*?)```", text, flags=re.DOTALL)[0])
+    assert load_recipe(str(saved)).recipe.fingerprint() == shipped.fingerprint()
+
+
 def test_recipe_with_a_code_fence_stays_inside_its_block(
     cells: Any, make_record: Any, write: Write
 ) -> None:
