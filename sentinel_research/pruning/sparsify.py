@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from sentinel_research.data.calibration_set import CalibrationSet
+from sentinel_research.errors import UsageError
 from sentinel_research.models.anatomy import anatomy_of
 from sentinel_research.models.layout import structure_of
 from sentinel_research.pruning.layout_check import check_layout
@@ -47,10 +48,16 @@ def sparsify(
         of the weights that go.
 
     Raises:
-        UsageError: if a width does not divide by four for `2:4`.
+        UsageError: if a width does not divide by four for `2:4`, or a solver is asked to compare
+            weights otherwise than it does.
     """
     check_layout(model)
     plugin = get("scorers", spec.scorer)
+    if plugin.solver and spec.scope == "global":
+        raise UsageError(
+            f"{spec.scorer} chooses the weights of a block of columns together, whatever the scope",
+            "leave out `scope: global`",
+        )
     inputs = ScoringInputs(
         model=model,
         kind="weight",

@@ -101,23 +101,64 @@ def _check_granularity(spec: "PruneSpec | PruneGrid") -> None:
     for alone in ("weight", "2:4"):
         if alone in kinds and len(kinds) > 1:
             raise ValueError(f"`granularity: {alone}` cannot be ranked together with other kinds")
-        if alone in kinds and spec.compensate != "none":
-            raise ValueError("`compensate` is for heads and neurons; `sparsegpt` updates weights")
-        if alone in kinds and spec.transfer_from is not None:
-            raise ValueError(
-                f"`granularity: {alone}` cannot be transferred (`transfer_from: "
-                f"{spec.transfer_from}`): heads, KV groups and neurons have ranks in a layer"
-            )
+        if alone in kinds:
+            _check_weights(spec, alone)
+    fractions = [spec.fraction] if isinstance(spec, PruneSpec) else spec.fractions
+    if "2:4" in kinds and set(fractions) - {0.0, 0.5}:
+        raise ValueError("`granularity: 2:4` removes exactly half of the weights: fraction 0.5")
+    _check_blocks(spec, kinds)
+    _check_overlap(spec, kinds)
+    if spec.normalise == "layer" and spec.scope == "local":
+        raise ValueError(
+            "`normalise: layer` changes nothing with `scope: local`, which compares no two layers; "
+            "set `scope: global` or leave it out"
+        )
+
+
+def _check_weights(spec: "PruneSpec | PruneGrid", kind: Granularity) -> None:
+    """Options that single weights do not have."""
+    if spec.compensate != "none":
+        raise ValueError("`compensate` is for heads and neurons; `sparsegpt` updates weights")
+    if spec.transfer_from is not None:
+        raise ValueError(
+            f"`granularity: {kind}` cannot be transferred (`transfer_from: "
+            f"{spec.transfer_from}`): heads, KV groups and neurons have ranks in a layer"
+        )
+    if spec.budget != "units":
+        raise ValueError(
+            f"`granularity: {kind}` takes a share of the weights: leave out `budget: {spec.budget}`"
+        )
+    if spec.normalise != "none" or spec.min_per_layer != 1:
+        raise ValueError(
+            f"`granularity: {kind}` compares weights inside a matrix: leave out `normalise` and "
+            "`min_per_layer`"
+        )
+    if kind == "2:4" and spec.scope != "local":
+        raise ValueError(
+            "`granularity: 2:4` compares four weights at a time: leave out `scope: global`"
+        )
+
+
+def _check_blocks(spec: "PruneSpec | PruneGrid", kinds: tuple[Granularity, ...]) -> None:
+    """Options that whole blocks do not have."""
     blocks = [kind for kind in kinds if kind in ("attention", "ffn", "layer")]
     if blocks and spec.normalise == "layer":
         raise ValueError(
             f"`normalise: layer` leaves nothing of the scores of {blocks[0]}, of which a layer has "
             "one; it is for head, kv_group and neuron"
         )
-    fractions = [spec.fraction] if isinstance(spec, PruneSpec) else spec.fractions
-    if "2:4" in kinds and set(fractions) - {0.0, 0.5}:
-        raise ValueError("`granularity: 2:4` removes exactly half of the weights: fraction 0.5")
-    _check_overlap(spec, kinds)
+    if len(blocks) < len(kinds):
+        return
+    if spec.compensate != "none":
+        raise ValueError(
+            f"`compensate: {spec.compensate}` is for head, kv_group and neuron: of {blocks[0]} the "
+            "output bias goes too"
+        )
+    if spec.min_per_layer != 1:
+        raise ValueError(
+            f"`min_per_layer: {spec.min_per_layer}` is for head, kv_group and neuron: a layer has "
+            f"one {blocks[0]}, and it may go"
+        )
 
 
 def _check_overlap(spec: "PruneSpec | PruneGrid", kinds: tuple[Granularity, ...]) -> None:

@@ -146,6 +146,13 @@ def test_two_of_four_of_a_width_that_does_not_divide_is_refused() -> None:
         prune(subject_of("gpt2-dense").model, spec, calibration=CALIBRATION)
 
 
+def test_sparsegpt_refuses_a_scope_that_it_does_not_have() -> None:
+    spec = PruneSpec(scorer="sparsegpt", fraction=0.5, granularity="weight", scope="global")
+    with pytest.raises(UsageError, match="whatever the scope") as caught:
+        prune(subject_of("gpt2-dense").model, spec, calibration=CALIBRATION)
+    assert "leave out" in caught.value.hint
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 def test_sparsegpt_of_nothing_changes_no_bit(dtype: torch.dtype) -> None:

@@ -195,6 +195,12 @@ def test_masked_models_cannot_be_saved() -> None:
         pytest.param({"granularity": "2:4", "transfer_from": "x"}, "transferred", id="2:4-moved"),
         pytest.param({"granularity": "2:4", "fraction": 0.25}, "exactly half", id="2:4"),
         pytest.param({"granularity": "weight", "compensate": "bias"}, "updates", id="bias"),
+        pytest.param({"granularity": "weight", "budget": "flops"}, "budget: flops", id="budget"),
+        pytest.param({"granularity": "weight", "min_per_layer": 2}, "inside a matrix", id="min"),
+        pytest.param({"granularity": "2:4", "scope": "global"}, "four weights", id="2:4-global"),
+        pytest.param({"granularity": "ffn", "compensate": "bias"}, "bias goes too", id="ffn-bias"),
+        pytest.param({"granularity": "layer", "min_per_layer": 2}, "may go", id="layer-min"),
+        pytest.param({"normalise": "layer", "scope": "local"}, "no two layers", id="local"),
     ],
 )
 def test_kinds_of_unit_that_do_not_fit_are_refused(
