@@ -8,7 +8,8 @@ from sentinel_research.data.calibration_set import CalibrationSet
 from sentinel_research.errors import CheckFailedError, UsageError
 from sentinel_research.models.layout import structure_of
 from sentinel_research.pruning.algebra import transfer
-from sentinel_research.pruning.compensate import add_mean_outputs
+from sentinel_research.pruning.calibrate import Totals
+from sentinel_research.pruning.compensate import MEAN_OUTPUTS, add_mean_outputs
 from sentinel_research.pruning.gates import mask
 from sentinel_research.pruning.plan import PruningPlan, make_plan
 from sentinel_research.pruning.report import PruneReport, probe_length, report_of
@@ -160,15 +161,15 @@ def prune(
     Args:
         model: Dense or already pruned model of a known family; it is not changed.
         spec: The request.
-        calibration: Text for calibrated scorers and for bias compensation.
-        scores: See `plan_units`.
+        calibration: Text for calibrated scorers and for bias compensation, read by `score_units`.
+        scores: See `plan_units`. For `compensate: bias` made by a spec that says so too.
         pattern: See `plan_units`.
 
     Returns:
         The pruned model and the report.
 
     Raises:
-        UsageError: see `plan_units`.
+        UsageError: see `plan_units`; or the scores hold nothing to compensate with.
         CheckpointError: if the pruned model does not compute what the masked one computes.
         CheckFailedError: if the parameters did not fall by the predicted number.
 
@@ -188,11 +189,22 @@ def prune(
         planned = Planned(plan, None, None)
     else:
         planned = plan_units(model, spec, calibration, scores=scores, pattern=pattern)
-        if spec.compensate == "bias" and scores.statistics is not None:
-            base = add_mean_outputs(model, planned.plan, scores.statistics.total())
+        if spec.compensate == "bias":
+            base = add_mean_outputs(model, planned.plan, _mean_outputs(scores))
     pruned = (remove if spec.form == "remove" else mask)(base, planned.plan)
     _check_count(base, pruned, spec, planned.plan)
     return Pruned(pruned, report_of(model, pruned, spec, planned, scores.seconds))
+
+
+def _mean_outputs(scores: Scores) -> Totals:
+    if scores.statistics is None or not set(MEAN_OUTPUTS) <= scores.statistics.sums.keys():
+        raise UsageError(
+            "`compensate: bias` reads the mean outputs of heads and neurons, and the scores given "
+            "were made without them",
+            "Score with the same spec: score_units(model, spec, calibration), or leave `scores` "
+            "out.",
+        )
+    return scores.statistics.total()
 
 
 def _check_count(

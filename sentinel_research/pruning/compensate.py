@@ -13,8 +13,12 @@ from sentinel_research.models.anatomy import anatomy_of
 from sentinel_research.models.layout import structure_of
 from sentinel_research.pruning.calibrate import Totals
 from sentinel_research.pruning.gates import plan_gates
+from sentinel_research.pruning.meters import Need
 from sentinel_research.pruning.plan import PruningPlan, make_plan
 from sentinel_research.pruning.surgery import remove
+
+MEAN_OUTPUTS: tuple[Need, ...] = (("channel_moments", "head"), ("channel_moments", "neuron"))
+"""The statistics that compensation reads."""
 
 
 @torch.no_grad()
@@ -28,7 +32,7 @@ def add_mean_outputs(model: PreTrainedModel, plan: PruningPlan, totals: Totals) 
     Args:
         model: The model that the plan is for; it is not changed.
         plan: What will be removed. It is not applied here.
-        totals: With `channel_moments` of heads and neurons.
+        totals: With `MEAN_OUTPUTS`.
 
     Returns:
         The copy. Masking or removing `plan`'s units in it gives the compensated model.

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from sentinel_research.errors import UsageError
 from sentinel_research.models import structure_of
 from sentinel_research.pruning import PruningPlan, make_plan, mask, prune, remove, score_units
 from sentinel_research.pruning.compensate import add_mean_outputs
@@ -107,6 +108,21 @@ def test_pruning_with_compensation_is_compensation_then_pruning(name: str, form:
         found, expected = pruned(CALIBRATION.ids).logits, by_hand(CALIBRATION.ids).logits
     # means from batches of another shape
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("scorer", ["magnitude_l2", "gate_gradient"])
+def test_scores_made_without_what_compensation_reads_are_refused(scorer: str) -> None:
+    model = subject_of("gpt2-dense").model
+    plain = PruneSpec(scorer=scorer, fraction=0.4)
+    spec = PruneSpec(scorer=scorer, fraction=0.4, compensate="bias")
+    scores = score_units(model, plain, CALIBRATION)
+    with pytest.raises(UsageError, match="scores given were made without them") as caught:
+        prune(model, spec, calibration=CALIBRATION, scores=scores)
+    assert "score_units(model, spec, calibration)" in caught.value.hint
+    given = prune(model, spec, scores=score_units(model, spec, CALIBRATION)).model
+    own = prune(model, spec, calibration=CALIBRATION).model
+    with torch.no_grad():
+        assert torch.equal(given(CALIBRATION.ids).logits, own(CALIBRATION.ids).logits)
 
 
 @pytest.mark.parametrize("name", UNBIASED)
