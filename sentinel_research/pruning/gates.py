@@ -180,8 +180,24 @@ def plan_gates(structure: Structure, plan: PruningPlan) -> dict[UnitKind, list[T
 
 @torch.no_grad()
 def zero_weights(model: PreTrainedModel, plan: PruningPlan) -> None:
-    """Set the single weights that a plan names to zero, in place."""
+    """Set the single weights that a plan names to zero, in place.
+
+    Raises:
+        UsageError: if the model has no such parameter, or one of another shape; nothing is changed.
+    """
     parameters = dict(model.named_parameters())
+    for name, mask in plan.weights.items():
+        if name not in parameters:
+            raise UsageError(
+                f"plan names weights of '{name}', which this model does not have",
+                "Weights are named as in model.named_parameters().",
+            )
+        if mask.shape != tuple(parameters[name].shape):
+            raise UsageError(
+                f"plan has a mask of shape {list(mask.shape)} for '{name}', whose shape is "
+                f"{list(parameters[name].shape)}",
+                "A mask has one bit for each weight of the parameter as it is stored.",
+            )
     for name, mask in plan.weights.items():
         weight = parameters[name]
         weight.mul_(torch.from_numpy(mask.keep()).to(weight.device))
@@ -202,8 +218,8 @@ def mask(model: PreTrainedModel, plan: PruningPlan) -> PreTrainedModel:
         The masked copy, with the same logits as `remove(model, plan)` up to rounding.
 
     Raises:
-        UsageError: if the plan does not fit the model, or its weights are quantised or not laid out
-            as the family's are.
+        UsageError: if the plan does not fit the model or names weights that it does not have, or
+            its weights are quantised or not laid out as the family's are.
     """
     check_layout(model)
     gates = plan_gates(structure_of(model.config), plan)

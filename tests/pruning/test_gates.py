@@ -2,7 +2,9 @@
 
 import copy
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -14,6 +16,7 @@ from sentinel_research.models.tiny import FAMILIES, tiny_model
 from sentinel_research.pruning import bake, gate_units, make_plan, mask, remove
 from sentinel_research.pruning.gates import plan_gates, scale_units
 from sentinel_research.pruning.surgery import probe_inputs
+from sentinel_research.pruning.weight_mask import WeightMask
 
 KINDS = ["head", "neuron", "attention", "ffn"]
 
@@ -202,3 +205,27 @@ def test_quantised_model_is_not_masked(model: PreTrainedModel) -> None:
     model.config.quantization_config = {"quant_method": "any"}
     with pytest.raises(UsageError, match="weights are quantised"):
         mask(model, plan)
+
+
+@pytest.mark.parametrize("form", [remove, mask, bake])
+def test_mask_of_single_weights_must_name_a_parameter_and_have_its_shape(form: Any) -> None:
+    model = tiny_model("gpt2")
+    structure, name = structure_of(model.config), "transformer.h.0.attn.c_attn.weight"
+    before = copy.deepcopy(model.state_dict())
+    for where, shape, message in (
+        ("nope.weight", (30, 90), "names weights of 'nope.weight', which this model does not have"),
+        # torch would zero 2,700 weights with these 90
+        (name, (1, 90), r"shape \[1, 90\] for '.*', whose shape is \[30, 90\]"),
+        (name, (90, 30), r"shape \[90, 30\]"),
+        ("transformer.h.0.attn.c_attn.bias", (1, 90), r"whose shape is \[90\]"),
+    ):
+        masks = {"transformer.h.1.mlp.c_fc.weight": _zeros(30, 37), where: _zeros(*shape)}
+        with pytest.raises(UsageError, match=message):
+            form(model, make_plan(structure, weights=masks))
+    assert all(torch.equal(model.state_dict()[key], value) for key, value in before.items())
+    pruned = form(model, make_plan(structure, weights={name: _zeros(30, 90)}))
+    assert int(pruned.get_parameter(name).count_nonzero()) == 0
+
+
+def _zeros(*shape: int) -> WeightMask:
+    return WeightMask.of(np.zeros(shape, dtype=bool))
