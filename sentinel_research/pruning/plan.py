@@ -25,7 +25,12 @@ _SHAPE = (
     "hidden_size",
     "intermediate_size",
     "num_ffn_inputs",
+    "norm_parameters",
+    "attention_input_bias",
+    "ffn_input_bias",
 )
+# a model gains them when removed units are compensated, and still fits
+_OUTPUT_BIASES = ("attention_output_bias", "ffn_output_bias")
 
 
 class PruningPlan(Spec):
@@ -154,8 +159,8 @@ class PruningPlan(Spec):
             structure: Of the model that the plan is about to be applied to.
 
         Raises:
-            UsageError: if family, shape or number of layers differ, or the plan keeps units that
-                are already gone.
+            UsageError: if family, shape, biases or number of layers differ, or the plan keeps units
+                that are already gone. Output biases may have been added since (compensation).
         """
         hint = "A plan fits the model it was made for, and models of exactly the same shape."
         if structure.family != self.before.family:
@@ -169,9 +174,9 @@ class PruningPlan(Spec):
                 f"{structure.num_layers}",
                 hint,
             )
-        for field in _SHAPE:
+        for field in (*_SHAPE, *_OUTPUT_BIASES):
             mine, theirs = getattr(self.before, field), getattr(structure, field)
-            if mine != theirs:
+            if mine != theirs and not (field in _OUTPUT_BIASES and theirs):
                 raise UsageError(
                     f"plan for {field}={mine} does not fit a model with {field}={theirs}", hint
                 )

@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from transformers import GPT2Config, LlamaConfig
+from transformers import GPT2Config, LlamaConfig, OPTConfig, PretrainedConfig
 
 from sentinel_research.errors import UsageError
 from sentinel_research.models import structure_of
@@ -197,6 +197,38 @@ def test_plan_for_another_model_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=message):
         make_plan(structure).check_fits(structure_of(config))
+
+
+_WIDE = {"num_hidden_layers": 1, "num_attention_heads": 4, "hidden_size": 16}
+
+
+@pytest.mark.parametrize(
+    ("made_for", "other", "field"),
+    [
+        (LlamaConfig(**_WIDE, attention_bias=True), LlamaConfig(**_WIDE), "attention_input_bias"),
+        (LlamaConfig(**_WIDE), LlamaConfig(**_WIDE, attention_bias=True), "attention_input_bias"),
+        (LlamaConfig(**_WIDE, mlp_bias=True), LlamaConfig(**_WIDE), "ffn_input_bias"),
+        (OPTConfig(**_WIDE), OPTConfig(**_WIDE, layer_norm_elementwise_affine=False),
+         "norm_parameters"),
+    ],
+    ids=["lost", "gained", "ffn", "norm"],
+)  # fmt: skip
+def test_plan_for_a_model_with_other_biases_is_refused(
+    made_for: PretrainedConfig, other: PretrainedConfig, field: str
+) -> None:
+    plan = make_plan(structure_of(made_for))
+    plan.check_fits(structure_of(made_for))
+    with pytest.raises(UsageError, match=f"plan for {field}=.* does not fit a model with {field}="):
+        plan.check_fits(structure_of(other))
+
+
+@pytest.mark.parametrize("field", ["attention_output_bias", "ffn_output_bias"])
+def test_output_biases_may_be_added_to_a_model_and_not_taken_away(field: str) -> None:
+    plain = structure_of(LlamaConfig(**_WIDE))
+    compensated = plain.model_copy(update={field: True})
+    make_plan(plain).check_fits(compensated)
+    with pytest.raises(UsageError, match=f"plan for {field}=True does not fit"):
+        make_plan(compensated).check_fits(plain)
 
 
 def test_plan_that_keeps_what_is_already_gone_is_refused(structure: Structure) -> None:
