@@ -121,7 +121,10 @@ class PruningPlan(Spec):
 
     @property
     def num_removed(self) -> dict[str, int]:
-        """Per kind how many units go, those of whole blocks included; also `kv_head`, `weight`."""
+        """Per kind how many units go, those of whole blocks included; also `kv_head`, `weight`.
+
+        `weight` counts the masks' zeros in the model before, also where a removed unit takes them.
+        """
         before, after = self.before, self.after
         counts: dict[str, int] = {
             kind: sum(before.num_units(kind)) - sum(after.num_units(kind)) for kind in UNIT_KINDS

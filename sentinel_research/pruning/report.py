@@ -4,13 +4,15 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 from pydantic import Field
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
-from sentinel_research.models.anatomy import context_length
-from sentinel_research.models.layout import structure_of
+from sentinel_research.models.anatomy import anatomy_of, context_length
+from sentinel_research.models.layout import norm_stays, structure_of
 from sentinel_research.models.modes import eager_attention, evaluating
 from sentinel_research.pruning.plan import PruningPlan
+from sentinel_research.pruning.surgery import slice_state_dict
 from sentinel_research.specs import PruneSpec, Spec
 from sentinel_research.structure import UNIT_KINDS
 
@@ -32,7 +34,7 @@ class PruneReport(Spec):
     removed: dict[str, list[str]]
     """Per kind the labels of the units that went; none for single weights."""
     num_removed: dict[str, int]
-    """Per kind how many units went; `weight` counts single weights."""
+    """Per kind how many units went; `weight` counts single weights, see `PruningPlan`."""
     num_before: dict[str, int]
     """Per kind how many units the model had before."""
     budget_requested: float | None
@@ -46,7 +48,7 @@ class PruneReport(Spec):
     num_parameters_after: int
     """Parameters after, measured; what the plan predicts, or pruning fails."""
     num_nonzero_parameters_after: int
-    """Parameters after that are not exactly zero; a mask's removed units count as zeros."""
+    """Parameters after that are not exactly zero; those of a mask's removed units do not count."""
     flops_per_token_before: float
     """Forward floating-point operations per token before, at `flops_sequence_length`."""
     flops_per_token_after: float
@@ -66,7 +68,6 @@ def report_of(
 ) -> PruneReport:
     """Measure what a pruning did."""
     length, plan, structure = probe_length(model), planned.plan, structure_of(model.config)
-    masked = plan.parameters_removed if spec.form == "mask" else 0
     return PruneReport(
         plan=plan,
         form=spec.form,
@@ -79,7 +80,7 @@ def report_of(
         selection_overlap=planned.overlap,
         num_parameters_before=model.num_parameters(),
         num_parameters_after=pruned.num_parameters(),
-        num_nonzero_parameters_after=count_nonzero(pruned) - masked,
+        num_nonzero_parameters_after=count_nonzero(pruned, plan),
         flops_per_token_before=forward_flops_per_token(model, length),
         flops_per_token_after=forward_flops_per_token(pruned, length),
         flops_sequence_length=length,
@@ -93,9 +94,24 @@ def probe_length(model: PreTrainedModel) -> int:
 
 
 @torch.no_grad()
-def count_nonzero(model: PreTrainedModel) -> int:
-    """Parameters that are not exactly zero."""
-    return sum(int(parameter.count_nonzero()) for parameter in model.parameters())
+def count_nonzero(model: PreTrainedModel, plan: PruningPlan) -> int:
+    """Parameters that a plan leaves and that are not exactly zero.
+
+    Args:
+        model: Masked, or already without what goes; shared parameters count once.
+        plan: What was done to it.
+    """
+    before = structure_of(model.config)
+    state: dict[str, Tensor] = dict(model.named_parameters())
+    if before.layers != plan.kept:
+        state = slice_state_dict(
+            state,
+            anatomy_of(model.config),
+            before,
+            before.reduced_to(plan.kept),
+            keeps_norms=norm_stays(model.config),
+        )
+    return sum(int(parameter.count_nonzero()) for parameter in state.values())
 
 
 @torch.no_grad()

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,8 +11,10 @@ from sentinel_research.data.calibration_set import CalibrationSet
 from sentinel_research.errors import CheckFailedError, UsageError
 from sentinel_research.models import structure_of
 from sentinel_research.models.tiny import FAMILIES, tiny_model
-from sentinel_research.pruning import PruneReport, apply, plan_units, prune
+from sentinel_research.pruning import PruneReport, apply, make_plan, mask, plan_units, prune, remove
+from sentinel_research.pruning.report import count_nonzero
 from sentinel_research.pruning.surgery import probe_inputs
+from sentinel_research.pruning.weight_mask import WeightMask
 from sentinel_research.specs import CalibrationSpec, PruneSpec
 
 every_family = pytest.mark.parametrize("family", FAMILIES)
@@ -99,6 +102,47 @@ def test_mask_costs_what_the_dense_model_costs(family: str, granularity: object)
     assert report.flops_per_token_after == report.flops_per_token_before
     inputs = probe_inputs(model)
     torch.testing.assert_close(masked(**inputs).logits, removed(**inputs).logits)
+
+
+@every_granularity
+@every_family
+def test_either_form_counts_the_same_parameters_that_are_not_zero(
+    family: str, granularity: object
+) -> None:
+    model = tiny_model(family)
+    with torch.no_grad():
+        # as in a fresh model, and with zeros in what goes and in what stays
+        for name, parameter in model.named_parameters():
+            if name.endswith("bias"):
+                parameter.zero_()
+            else:
+                parameter[parameter.abs() < parameter.abs().mean() / 2] = 0.0
+    found = {}
+    for form in ("remove", "mask"):
+        spec = PruneSpec(scorer="magnitude_l2", fraction=0.5, granularity=granularity, form=form)
+        pruned, report = prune(model, spec)
+        found[form] = report.num_nonzero_parameters_after
+        if form == "remove":
+            nonzero = sum(int(p.count_nonzero()) for p in pruned.parameters())
+            assert report.num_nonzero_parameters_after == nonzero < report.num_parameters_after
+    assert found["mask"] == found["remove"]
+
+
+def test_zeros_among_what_goes_are_not_counted_twice() -> None:
+    model = tiny_model("gpt2")
+    keep = np.ones((30, 90), dtype=bool)
+    # queries of head 0, which goes: 180 weights, and one more that stays
+    keep[:, :6] = keep[0, 6] = False
+    plan = make_plan(
+        structure_of(model.config),
+        [[1, 2, 3, 4], range(5), range(5)],
+        weights={"transformer.h.0.attn.c_attn.weight": WeightMask.of(keep)},
+    )
+    assert plan.num_removed["weight"] == 181
+    removed, masked = remove(model, plan), mask(model, plan)
+    left = sum(int(parameter.count_nonzero()) for parameter in removed.parameters())
+    assert left == removed.num_parameters() - 1
+    assert count_nonzero(masked, plan) == count_nonzero(removed, plan) == left
 
 
 def test_flops_equal_the_closed_form() -> None:
