@@ -176,8 +176,8 @@ def test_sparsegpt_loses_less_of_the_layers_output_than_magnitude() -> None:
     name = "model.layers.0.self_attn.q_proj.weight"
     before = subject.model.get_parameter(name).detach().double()
     errors = {}
-    for scorer in ("sparsegpt", "magnitude_l1"):
-        spec = PruneSpec(scorer=scorer, fraction=0.5, granularity="weight", scope="global")
+    for scorer, scope in (("sparsegpt", "local"), ("magnitude_l1", "global")):
+        spec = PruneSpec(scorer=scorer, fraction=0.5, granularity="weight", scope=scope)
         pruned = prune(subject.model, spec, calibration=text).model
         after = pruned.get_parameter(name).detach().double()
         errors[scorer] = float((reading.read @ (after - before).T).square().sum())
