@@ -27,8 +27,8 @@ from sentinel_research.record import (
 from sentinel_research.specs import PruneGrid, PruneSpec, Recipe
 
 DENSE = "dense"
-# the units whose scores others are made of
-_SCORED_AS = {"kv_group": "head", "2:4": "weight"}
+# how a scorer calls what is asked of it
+_SCORED_AS = {"2:4": "weight"}
 DEFAULT_ROOT = Path("runs")
 
 
@@ -65,9 +65,7 @@ def plan_cells(recipe: Recipe) -> list[tuple[str, PruneSpec | None]]:
 
 def can_score(scorer: str, kinds: Iterable[str]) -> bool:
     """Whether a registered scorer scores all these kinds of unit."""
-    units = set(registry.get("scorers", scorer).units)
-    # a layer is as important as its blocks together
-    units |= {"layer"} if {"attention", "ffn"} <= units else set()
+    units = registry.get("scorers", scorer).units
     return all(_SCORED_AS.get(kind, kind) in units for kind in kinds)
 
 

@@ -119,8 +119,10 @@ class Structure(Spec):
         """Query heads per KV group of the dense model."""
         return self.num_heads // self.num_kv_heads
 
-    def num_units(self, kind: UnitKind | Literal["layer"]) -> tuple[int, ...]:
+    def num_units(self, kind: UnitKind | Literal["kv_group", "layer"]) -> tuple[int, ...]:
         """Units of one kind that each layer still has; a layer is one while a block is there."""
+        if kind == "kv_group":
+            return tuple(len(self.kv_heads(layer)) for layer in range(self.num_layers))
         if kind == "layer":
             return tuple(int(layer.has_attention or layer.has_ffn) for layer in self.layers)
         return tuple(len(layer.units(kind)) for layer in self.layers)

@@ -156,7 +156,7 @@ def _require_scores(
     if kind not in (plan.scores or {}):
         raise UsageError(
             f"the plan removes units of kind {kind} and carries no scores for them",
-            "Transfer goes by rank: use a plan that a scorer made.",
+            "Transfer goes by rank: use a plan for which a scorer ranked heads or neurons.",
         )
     found = [len(layer) for layer in scores.get(kind, [])]
     if found != [len(units) for units in present]:

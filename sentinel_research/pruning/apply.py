@@ -17,7 +17,7 @@ from sentinel_research.pruning.score import WEIGHT_KINDS, Scores, UnitValues, sc
 from sentinel_research.pruning.select import Selection, normalised, select
 from sentinel_research.pruning.sparsify import sparsify
 from sentinel_research.pruning.surgery import remove
-from sentinel_research.pruning.units import budget_cost, kept_parts, scored_kind, unit_scores
+from sentinel_research.pruning.units import budget_cost, kept_parts
 from sentinel_research.registry import get
 from sentinel_research.specs import PruneSpec
 from sentinel_research.structure import Structure
@@ -127,9 +127,7 @@ def _origin(scores: Scores) -> dict[str, Any]:
 
 
 def _choose(structure: Structure, spec: PruneSpec, values: UnitValues, length: int) -> Selection:
-    scores: UnitValues = {
-        kind: unit_scores(structure, kind, values[scored_kind(kind)]) for kind in spec.granularities
-    }
+    scores: UnitValues = {kind: values[kind] for kind in spec.granularities}
     return select(
         normalised(scores) if spec.normalise == "layer" else scores,
         spec.fraction,

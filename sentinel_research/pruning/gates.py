@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
@@ -25,6 +26,7 @@ from sentinel_research.models.anatomy import anatomy_of
 from sentinel_research.models.layout import structure_of
 from sentinel_research.pruning.layout_check import check_layout
 from sentinel_research.pruning.plan import PruningPlan
+from sentinel_research.pruning.units import owners
 from sentinel_research.structure import UNIT_KINDS, Structure, UnitKind
 
 Gates = Mapping[UnitKind, Sequence[Tensor]]
@@ -132,6 +134,26 @@ def gate_units(model: PreTrainedModel, gates: Gates) -> GateHandle:
                 width = structure.head_dim if kind == "head" else 1
                 handles.append(output.register_forward_pre_hook(_UnitGate(gate, width)))
     return GateHandle(handles)
+
+
+def part_gates(
+    structure: Structure, kind: str, gates: Sequence[Float[Tensor, "*batch units"]]
+) -> dict[UnitKind, list[Float[Tensor, "*batch parts"]]]:
+    """The gates that act when every unit has one gate for all of its parts.
+
+    Args:
+        structure: Of the model.
+        kind: Any kind of unit: the heads of a KV group share its gate, both blocks a layer's.
+        gates: One tensor per layer.
+
+    Returns:
+        What `gate_units` takes; gradients flow back to `gates`, where those of the parts add up.
+    """
+    found: dict[UnitKind, list[Tensor]] = {}
+    for layer, gate in enumerate(gates):
+        for part, owner in owners(structure, kind, layer).items():
+            found.setdefault(part, []).append(gate[..., owner.to(gate.device)])
+    return found
 
 
 def _check_shapes(structure: Structure, gates: Gates) -> None:

@@ -14,7 +14,6 @@ from sentinel_research.models.layout import structure_of
 from sentinel_research.pruning.calibrate import Statistics, Totals, collect
 from sentinel_research.pruning.meters import METERS, Need
 from sentinel_research.pruning.scoring import ScoringInputs
-from sentinel_research.pruning.units import scored_kind
 from sentinel_research.registry import Plugin, get
 from sentinel_research.specs import PruneSpec
 
@@ -48,10 +47,10 @@ def kinds_to_score(spec: PruneSpec) -> list[str]:
         UsageError: if the scorer cannot score one of them.
     """
     plugin = get("scorers", spec.scorer)
-    kinds = []
+    kinds: list[str] = []
     for kind in spec.granularities:
-        asked = "weight" if kind in WEIGHT_KINDS else scored_kind(kind)
-        if asked not in plugin.units and not _adds_up(plugin, asked):
+        asked = "weight" if kind in WEIGHT_KINDS else kind
+        if asked not in plugin.units:
             raise UsageError(
                 f"scorer '{spec.scorer}' cannot score units of kind '{kind}'",
                 f"It scores: {', '.join(plugin.units)}. See: sentinel ls scorers",
@@ -59,11 +58,6 @@ def kinds_to_score(spec: PruneSpec) -> list[str]:
         if asked not in kinds:
             kinds.append(asked)
     return kinds
-
-
-def _adds_up(plugin: Plugin, kind: str) -> bool:
-    """A layer is as important as its blocks together, unless the scorer knows better."""
-    return kind == "layer" and {"attention", "ffn"} <= set(plugin.units)
 
 
 def needs_of(spec: PruneSpec) -> list[Need]:
@@ -75,17 +69,15 @@ def needs_of(spec: PruneSpec) -> list[Need]:
     plugin = get("scorers", spec.scorer)
     found: list[Need] = []
     for kind in kinds_to_score(spec):
-        asked = ["attention", "ffn"] if kind not in plugin.units else [kind]
-        for one in asked:
-            # a scorer may need one statistic for units and another for weights; names that nothing
-            # measures are refused by `collect`
-            names = [n for n in plugin.needs if n not in METERS or one in METERS[n].kinds]
-            if plugin.needs and not names:
-                raise UsageError(
-                    f"scorer '{spec.scorer}' scores units of kind '{one}', and none of its "
-                    f"statistics ({', '.join(plugin.needs)}) is measured for them",
-                )
-            found += [(name, one) for name in names]
+        # a scorer may need one statistic for units and another for weights; names that nothing
+        # measures are refused by `collect`
+        names = [n for n in plugin.needs if n not in METERS or kind in METERS[n].kinds]
+        if plugin.needs and not names:
+            raise UsageError(
+                f"scorer '{spec.scorer}' scores units of kind '{kind}', and none of its "
+                f"statistics ({', '.join(plugin.needs)}) is measured for them",
+            )
+        found += [(name, kind) for name in names]
     if spec.compensate == "bias":
         found += [("channel_moments", "head"), ("channel_moments", "neuron")]
     return list(dict.fromkeys(found))
@@ -174,14 +166,7 @@ def _values(
                 )
         return layers
 
-    values = {}
-    for kind in kinds:
-        if kind in plugin.units:
-            values[kind] = ask(kind)
-        else:
-            pairs = zip(ask("attention"), ask("ffn"), strict=True)
-            values[kind] = [[sum(a) + sum(b)] if a or b else [] for a, b in pairs]
-    return values
+    return {kind: ask(kind) for kind in kinds}
 
 
 def _jackknife(parts: list[UnitValues]) -> UnitValues:

@@ -28,7 +28,7 @@ class ScoringInputs:
     model: PreTrainedModel
     """The model, dense or already pruned."""
     kind: str = "head"
-    """`head`, `neuron`, `attention`, `ffn`, `layer` or `weight`."""
+    """`head`, `kv_group`, `neuron`, `attention`, `ffn`, `layer` or `weight`."""
     seed: int = 0
     """For scorers that draw random numbers."""
     totals: Totals | None = None

@@ -4,40 +4,49 @@ A KV group is its query heads, a layer its two blocks; everything else is a part
 """
 
 from collections.abc import Mapping, Sequence
+from typing import cast
+
+import torch
+from jaxtyping import Float64, Int
+from torch import Tensor
 
 from sentinel_research.pruning.select import Chosen, Cost, Unit
-from sentinel_research.structure import LayerParts, Structure
-
-_BASE = {"kv_group": "head"}
+from sentinel_research.structure import LayerParts, Structure, UnitKind
 
 
-def scored_kind(kind: str) -> str:
-    """The kind that a scorer is asked for: a KV group is scored by its heads."""
-    return _BASE.get(kind, kind)
+def owners(structure: Structure, kind: str, layer: int) -> dict[UnitKind, Int[Tensor, " parts"]]:
+    """For every part of a layer that a kind of unit consists of, the unit that it belongs to.
+
+    Args:
+        structure: Of the model.
+        kind: Any kind of unit, `kv_group` and `layer` included.
+        layer: Layer index.
+
+    Returns:
+        Per kind of part the local index of each part's unit: the heads of KV groups, the blocks of
+        a layer; other units are their own parts.
+    """
+    parts = structure.layers[layer]
+    if kind == "kv_group":
+        groups = structure.kv_heads(layer)
+        found = [groups.index(head // structure.group_size) for head in parts.heads]
+        return {"head": torch.tensor(found, dtype=torch.long)}
+    if kind == "layer":
+        return {
+            "attention": torch.zeros(int(parts.has_attention), dtype=torch.long),
+            "ffn": torch.zeros(int(parts.has_ffn), dtype=torch.long),
+        }
+    own = cast("UnitKind", kind)
+    return {own: torch.arange(len(parts.units(own)))}
 
 
-def members(structure: Structure, kind: str, layer: int, index: int) -> tuple[int, ...]:
-    """Local indices, among units of the scored kind, that one unit consists of."""
-    if kind != "kv_group":
-        return (index,)
-    heads = structure.layers[layer].heads
-    group = structure.kv_heads(layer)[index]
-    return tuple(local for local, head in enumerate(heads) if head // structure.group_size == group)
-
-
-def unit_scores(
-    structure: Structure, kind: str, scores: Sequence[Sequence[float]]
-) -> list[list[float]]:
-    """Scores of the units of a kind: a unit is as important as its members together."""
-    if kind != "kv_group":
-        return [list(layer) for layer in scores]
-    return [
-        [
-            sum(layer[local] for local in members(structure, kind, index, group))
-            for group in range(len(structure.kv_heads(index)))
-        ]
-        for index, layer in enumerate(scores)
-    ]
+def add_up_heads(
+    structure: Structure, kind: str, layer: int, values: Float64[Tensor, "*axes heads"]
+) -> Float64[Tensor, "*axes units"]:
+    """Sums over the heads of each unit along the last axis; for heads the values themselves."""
+    owner = owners(structure, kind, layer)["head"].to(values.device)
+    count = structure.num_units(kind)[layer]  # type: ignore[arg-type]
+    return values.new_zeros(*values.shape[:-1], count).index_add_(-1, owner, values)
 
 
 def kept_parts(structure: Structure, removed: Chosen) -> tuple[LayerParts, ...]:
@@ -66,8 +75,9 @@ def _kept_layer(
     heads = {
         local
         for kind in ("head", "kv_group")
-        for unit in removed.get(kind, ())
-        for local in members(structure, kind, index, unit)
+        if removed.get(kind)
+        for local, unit in enumerate(owners(structure, kind, index)["head"].tolist())
+        if unit in removed[kind]
     }
     neurons = set(removed.get("neuron", ()))
     return LayerParts.model_construct(
@@ -116,18 +126,12 @@ def budget_cost(structure: Structure, budget: str, sequence_length: int) -> Cost
         # its own only when it is the last one, so it is spread over the group
         place = unit.kind, unit.layer
         if place not in single:
-            count = _num(structure, unit.kind, unit.layer)
+            count = structure.num_units(unit.kind)[unit.layer]  # type: ignore[arg-type]
             every = {unit.kind: _one_layer(structure, unit.layer, range(count))}
             single[place] = of_all(every) / count
         return single[place]
 
     return Cost(of_unit, of_all)
-
-
-def _num(structure: Structure, kind: str, layer: int) -> int:
-    if kind == "kv_group":
-        return len(structure.kv_heads(layer))
-    return structure.num_units(kind)[layer]  # type: ignore[arg-type]
 
 
 def _one_layer(structure: Structure, layer: int, units: Sequence[int]) -> list[Sequence[int]]:

@@ -19,7 +19,7 @@ from sentinel_research.pruning.select import (
     num_units,
     select,
 )
-from sentinel_research.pruning.units import budget_cost, kept_parts, unit_scores
+from sentinel_research.pruning.units import budget_cost, kept_parts
 from sentinel_research.specs import PruneSpec
 from sentinel_research.structure import Structure
 from tests.property.conftest import models, plan_of, plans
@@ -193,12 +193,10 @@ def budgets(draw: strategies.DrawFn) -> tuple[Structure, Scores, Cost]:
     random = draw(strategies.randoms(use_true_random=False))
     scores = {}
     for kind in draw(strategies.sampled_from(KINDS)):
-        base = "head" if kind == "kv_group" else kind
-        values = [
+        scores[kind] = [
             [random.choice([-1.0, -random.random(), 0.5, 1.0, random.random()]) for _ in range(n)]
-            for n in structure.num_units(base)
+            for n in structure.num_units(kind)
         ]
-        scores[kind] = unit_scores(structure, kind, values)
     name = draw(strategies.sampled_from(["parameters", "flops"]))
     cost = budget_cost(structure, name, 7)
     assert cost is not None

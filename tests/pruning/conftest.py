@@ -12,20 +12,19 @@ from sentinel_research.data.calibration_set import CalibrationSet
 from sentinel_research.pruning import ScoringInputs
 from sentinel_research.pruning.calibrate import Statistics, Totals, collect
 from sentinel_research.registry import get
-from tests.pruning.subjects import CALIBRATION, subject_of
+from tests.pruning.subjects import CALIBRATION, KINDS, subject_of
 
 NEEDS = [
-    ("attention_entropy", "head"),
-    ("channel_moments", "head"),
-    ("channel_moments", "neuron"),
-    *[("gate_gradient", kind) for kind in ("head", "neuron", "attention", "ffn")],
-    ("head_gram", "head"),
+    *[("attention_entropy", kind) for kind in ("head", "kv_group")],
+    *[("channel_moments", kind) for kind in ("head", "kv_group", "neuron")],
+    *[("gate_gradient", kind) for kind in KINDS],
+    *[("head_gram", kind) for kind in ("head", "kv_group")],
     ("input_norms", "weight"),
     *[("similarity", kind) for kind in ("attention", "ffn", "layer")],
     ("weight_gradients", "weight"),
 ]
 """Every statistic that one pass can gather."""
-ABLATION = [("ablation", "head"), ("ablation", "layer")]
+ABLATION = [("ablation", "head"), ("ablation", "kv_group"), ("ablation", "layer")]
 
 every_form = pytest.mark.parametrize(
     "name", ["gpt2-dense", "opt-ragged", "bloom-gutted", "llama-ragged", "gpt_neox-ragged"]

@@ -19,7 +19,7 @@ from sentinel_research.models import structure_of
 from sentinel_research.models.tiny import FAMILIES, tiny_model
 from sentinel_research.pruning import make_plan, remove
 
-KINDS = ("head", "neuron", "attention", "ffn", "layer")
+KINDS = ("head", "kv_group", "neuron", "attention", "ffn", "layer")
 
 
 class Names(NamedTuple):
@@ -141,8 +141,17 @@ class Subject:
         width = self.head_dim if kind == "head" else 1
         return slice(local * width, (local + 1) * width)
 
+    def groups(self, layer: int) -> list[list[int]]:
+        """For every KV group that is left the local indices of its heads."""
+        found: dict[int, list[int]] = {}
+        for local, head in enumerate(self.heads[layer]):
+            found.setdefault(head // self.group_size, []).append(local)
+        return [found[group] for group in sorted(found)]
+
     def counts(self, kind: str) -> list[int]:
         """Units of a kind per layer."""
+        if kind == "kv_group":
+            return [len(self.groups(layer)) for layer in range(3)]
         if kind in ("head", "neuron"):
             return [len(units) for units in (self.heads if kind == "head" else self.neurons)]
         either = [a or f for a, f in zip(self.has_attention, self.has_ffn, strict=True)]

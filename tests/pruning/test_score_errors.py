@@ -43,6 +43,9 @@ def _flat(values: dict[str, list[list[float]]]) -> list[float]:
         ("entropy_low", "head"),
         ("layer_influence", "layer"),
         ("leave_one_out", "ffn"),
+        ("gate_gradient", "kv_group"),
+        ("entropy_high", "kv_group"),
+        ("fisher", "layer"),
     ],
 )
 def test_error_of_a_mean_is_the_standard_error_of_its_fold_means(scorer: str, kind: str) -> None:
@@ -62,7 +65,15 @@ def test_error_of_a_mean_is_the_standard_error_of_its_fold_means(scorer: str, ki
 @pytest.mark.parametrize("num_sequences", [2, 5, 19])
 @pytest.mark.parametrize(
     ("scorer", "kind"),
-    [("taylor", "head"), ("activation_norm", "neuron"), ("flap", "head"), ("redundancy", "head")],
+    [
+        ("taylor", "head"),
+        ("activation_norm", "neuron"),
+        ("flap", "head"),
+        ("redundancy", "head"),
+        ("taylor", "kv_group"),
+        ("redundancy", "kv_group"),
+        ("taylor", "layer"),
+    ],
 )
 def test_error_of_any_score_is_its_spread_with_one_fold_left_out_at_a_time(
     scorer: str, kind: str, num_sequences: int

@@ -112,13 +112,16 @@ def _loss(model: PreTrainedModel) -> float:
 @torch.no_grad()
 def _loss_without(subject: Subject, layer: int, kind: str, unit: int) -> float:
     """The mean loss with the unit's output weights at zero, and a block's bias too."""
-    blocks = {"head": ["attention"], "neuron": ["ffn"], "layer": ["attention", "ffn"]}
+    blocks = {"head": ["attention"], "kv_group": ["attention"], "neuron": ["ffn"],
+              "layer": ["attention", "ffn"]}  # fmt: skip
     parameters = []
     for block in blocks.get(kind, [kind]):
         module = subject.output(layer, block)
-        if kind in ("head", "neuron"):
+        if kind in ("head", "kv_group", "neuron"):
             stored = module.weight if subject.family != "gpt2" else module.weight.T
-            parameters.append(stored[:, subject.columns(kind, unit)])
+            members = subject.groups(layer)[unit] if kind == "kv_group" else [unit]
+            part = "neuron" if kind == "neuron" else "head"
+            parameters += [stored[:, subject.columns(part, member)] for member in members]
         else:
             parameters += list(module.parameters())
     kept = [parameter.clone() for parameter in parameters]

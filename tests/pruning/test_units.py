@@ -1,12 +1,13 @@
 """From kinds of unit to parts of a plan: members, scores, what stays, and what it costs."""
 
 import pytest
+import torch
 from transformers import GPT2Config, LlamaConfig
 
 from sentinel_research.models import structure_of
 from sentinel_research.pruning import make_plan
 from sentinel_research.pruning.select import Unit
-from sentinel_research.pruning.units import budget_cost, kept_parts, members, unit_scores
+from sentinel_research.pruning.units import add_up_heads, budget_cost, kept_parts, owners
 from sentinel_research.structure import LayerParts, Structure
 
 FULL = tuple(range(5))
@@ -25,16 +26,25 @@ def ragged() -> Structure:
     return make_plan(structure_of(config), [[1, 4, 5], []]).after
 
 
-def test_group_is_its_surviving_query_heads_by_local_index(ragged: Structure) -> None:
-    assert [members(ragged, "kv_group", 0, group) for group in (0, 1)] == [(0,), (1, 2)]
-    assert members(ragged, "head", 0, 2) == (2,)
+def _owners(structure: Structure, kind: str, layer: int) -> dict[str, list[int]]:
+    return {part: found.tolist() for part, found in owners(structure, kind, layer).items()}
 
 
-def test_group_is_as_important_as_its_heads_together(ragged: Structure) -> None:
-    scores = [[1.0, 2.0, 4.0], []]
-    assert unit_scores(ragged, "kv_group", scores) == [[1.0, 6.0], []]
-    assert unit_scores(ragged, "head", scores) == scores
-    assert unit_scores(ragged, "head", scores)[0] is not scores[0]
+def test_every_part_knows_its_unit_by_local_index(ragged: Structure) -> None:
+    assert _owners(ragged, "kv_group", 0) == {"head": [0, 1, 1]}
+    assert _owners(ragged, "kv_group", 1) == {"head": []}
+    assert _owners(ragged, "head", 0) == {"head": [0, 1, 2]}
+    assert _owners(ragged, "neuron", 1) == {"neuron": list(range(5))}
+    assert _owners(ragged, "layer", 1) == {"attention": [0], "ffn": [0]}
+    halved = ragged.reduced_to(kept_parts(ragged, {"ffn": [[0], []]}))
+    assert _owners(halved, "layer", 0) == {"attention": [0], "ffn": []}
+
+
+def test_values_of_heads_add_up_over_their_group(ragged: Structure) -> None:
+    values = torch.tensor([[1.0, 2.0, 4.0], [0.5, 0.0, -3.0]], dtype=torch.float64)
+    assert add_up_heads(ragged, "kv_group", 0, values).tolist() == [[1.0, 6.0], [0.5, -3.0]]
+    assert torch.equal(add_up_heads(ragged, "head", 0, values), values)
+    assert add_up_heads(ragged, "kv_group", 1, values[:, :0]).shape == (2, 0)
 
 
 def test_units_of_all_kinds_go_together(ragged: Structure) -> None:

@@ -5,55 +5,51 @@ https://arxiv.org/abs/1905.10650.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from sentinel_research.pruning.gates import gate_units
+from sentinel_research.pruning.gates import gate_units, part_gates
 from sentinel_research.pruning.meters.base import Batch, Meter
+from sentinel_research.pruning.units import owners
 
 
 class AblationMeter(Meter):
     """Per layer [units]: sum over sequences of `L(without the unit) - L`.
 
-    `L` is the mean negative log-likelihood per target token. The unit of kind `layer` is a layer's
-    attention and feed-forward blocks together.
+    `L` is the mean negative log-likelihood per target token. A KV group goes with all of its heads,
+    a layer with both blocks.
     """
 
     name = "ablation"
-    kinds = ("head", "neuron", "attention", "ffn", "layer")
+    kinds = ("head", "kv_group", "neuron", "attention", "ffn", "layer")
     empty_shape = (0,)
     runs_alone = True
 
     def __init__(self, model: PreTrainedModel, kind: str, num_folds: int) -> None:
         super().__init__(model, kind, num_folds)
-        self._kinds = ("attention", "ffn") if kind == "layer" else (kind,)
-        counts = [self.structure.num_units(k) for k in self._kinds]  # type: ignore[arg-type]
-        self._counts = [max(layer) for layer in zip(*counts, strict=True)]
+        self._counts = self.structure.num_units(kind)  # type: ignore[arg-type]
 
     def run(
         self, model: PreTrainedModel, batch: Batch, losses: Callable[[], Float[Tensor, " batch"]]
     ) -> None:
         """Mask one unit after the other."""
         dense = losses().double()
-        gates: Any = {
-            kind: [torch.ones(count) for count in self.structure.num_units(kind)]  # type: ignore[arg-type]
-            for kind in self._kinds
-        }
+        ones = [torch.ones(count) for count in self._counts]
+        gates = part_gates(self.structure, self.kind, ones)
         with gate_units(model, gates):
             for layer, count in enumerate(self._counts):
                 if not count:
                     continue
-                gained = []
+                gained, owner = [], owners(self.structure, self.kind, layer)
                 for unit in range(count):
-                    for layers in gates.values():
-                        layers[layer][unit : unit + 1] = 0.0
+                    for part, layers in gates.items():
+                        layers[layer].copy_(owner[part] != unit)
                     gained.append(losses().double() - dense)
-                    for layers in gates.values():
-                        layers[layer][unit : unit + 1] = 1.0
+                for layers in gates.values():
+                    layers[layer].fill_(1.0)
                 self.add(layer, batch, torch.stack(gained, dim=1))
         self._num_read += len(batch.folds)
 

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from sentinel_research.errors import CheckFailedError, UsageError
 from sentinel_research.models.layout import attention_windows
 from sentinel_research.pruning.meters.base import Batch, Meter
+from sentinel_research.pruning.units import add_up_heads
 
 
 def normalised_entropy(
@@ -55,14 +56,17 @@ class _HeadMeter(Meter):
 
 
 class EntropyMeter(_HeadMeter):
-    """Per layer [heads]: sum over sequences of the normalised attention entropy.
+    """Per layer [units]: sum over sequences of the normalised attention entropy.
+
+    That of a KV group is the mean over its heads: they look, each for itself, and a sum would grow
+    with their number.
 
     Raises:
         UsageError: if a layer's rows see nothing but themselves.
     """
 
     name = "attention_entropy"
-    kinds = ("head",)
+    kinds = ("head", "kv_group")
     empty_shape = (0,)
     needs_probabilities = True
 
@@ -102,18 +106,22 @@ class _EntropyHook:
             )
         window = self.meter.windows[self.layer]
         entropy = normalised_entropy(probabilities, self.batch.part.is_text, window)
-        self.meter.add(self.layer, self.batch, entropy)
+        meter = self.meter
+        place = meter.structure, meter.kind, self.layer
+        sizes = add_up_heads(*place, torch.ones_like(entropy))
+        meter.add(self.layer, self.batch, add_up_heads(*place, entropy) / sizes)
 
 
 class HeadGramMeter(_HeadMeter):
-    """Per layer [heads, heads]: sum over text positions of the products of head outputs.
+    """Per layer [units, units]: sum over text positions of the products of the units' outputs.
 
-    The output of head `h` is `a_h W_h`, what it adds to the residual stream. Products follow from
+    The output of head `h` is `a_h W_h`, what it adds to the residual stream, that of a KV group the
+    sum over its heads. Products follow from
     the Gram matrix of `a` and from `W W^T`, so that outputs of the hidden size are never formed.
     """
 
     name = "head_gram"
-    kinds = ("head",)
+    kinds = ("head", "kv_group")
     empty_shape = (0, 0)
 
     def __init__(self, model: PreTrainedModel, kind: str, num_folds: int) -> None:
@@ -150,4 +158,8 @@ class _GramHook:
         gram = hidden.transpose(1, 2) @ hidden  # [B, H * D, H * D]
         dim = self.meter.structure.head_dim
         weighted = (gram * self.meter.products(self.layer)).unflatten(2, (-1, dim)).sum(dim=3)
-        self.meter.add(self.layer, self.batch, weighted.unflatten(1, (-1, dim)).sum(dim=2))
+        products = weighted.unflatten(1, (-1, dim)).sum(dim=2).double()  # [B, H, H]
+        place = self.meter.structure, self.meter.kind, self.layer
+        for _ in range(2):
+            products = add_up_heads(*place, products).transpose(1, 2)
+        self.meter.add(self.layer, self.batch, products)

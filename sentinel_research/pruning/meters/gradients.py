@@ -6,26 +6,28 @@ https://arxiv.org/abs/1905.10650.
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from sentinel_research.models.layout import projection_paths
-from sentinel_research.pruning.gates import gate_units
+from sentinel_research.pruning.gates import gate_units, part_gates
 from sentinel_research.pruning.meters.base import Batch, Meter
 
 
 class GateGradientMeter(Meter):
     """Per layer [3, units]: sums over sequences of `g`, `|g|` and `g^2`, `g = dL/dgate` at 1.
 
+    A KV group has one gate for all of its heads, a layer one for both blocks, so that `g` is the
+    signed sum over the parts: those of one sequence may cancel.
+
     Every sequence has gates of its own, so gradients of different sequences cannot cancel and the
     batch size does not change the statistic.
     """
 
     name = "gate_gradient"
-    kinds = ("head", "neuron", "attention", "ffn")
+    kinds = ("head", "kv_group", "neuron", "attention", "ffn", "layer")
     empty_shape = (3, 0)
 
     def __init__(self, model: PreTrainedModel, kind: str, num_folds: int) -> None:
@@ -40,8 +42,10 @@ class GateGradientMeter(Meter):
             torch.ones(len(batch.folds), count, device=model.device, requires_grad=True)
             for count in self._counts
         ]
-        kinds: Any = {self.kind: self._gates}
-        with gate_units(model, kinds):
+        # the caller may have switched gradients off
+        with torch.enable_grad():
+            gates = part_gates(self.structure, self.kind, self._gates)
+        with gate_units(model, gates):
             yield
         self._num_read += len(batch.folds)
 

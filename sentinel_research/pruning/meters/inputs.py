@@ -16,17 +16,16 @@ from sentinel_research.pruning.meters.base import Batch, Meter
 class ChannelMeter(Meter):
     """Per layer [2, channels]: sums of `x` and `x^2` at the input of a block's output projection.
 
-    `kind` is `head` (attention) or `neuron` (feed-forward).
+    `kind` is `head` or `kv_group` (attention) or `neuron` (feed-forward).
     """
 
     name = "channel_moments"
-    kinds = ("head", "neuron")
+    kinds = ("head", "kv_group", "neuron")
     empty_shape = (2, 0)
 
     def attach(self, model: PreTrainedModel, batch: Batch) -> list[RemovableHandle]:
         """Watch the output projections of the block."""
-        block = "attention" if self.kind == "head" else "ffn"
-        outputs = self.anatomy.outputs(model, block)  # type: ignore[arg-type]
+        outputs = self.anatomy.outputs(model, "ffn" if self.kind == "neuron" else "attention")
         return [
             output.register_forward_pre_hook(_MomentHook(self, layer, batch))
             for layer, output in enumerate(outputs)

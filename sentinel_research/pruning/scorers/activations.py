@@ -1,7 +1,8 @@
 """Scores from what flows into a block's output projection.
 
 `x_j` is channel `j` of that input over all text positions of the calibration text, `W` the output
-projection with outputs along its rows. A head owns `head_dim` channels, a neuron one.
+projection with outputs along its rows. A head owns `head_dim` channels, a KV group those of its
+heads, a neuron one.
 
 Reference: [1] Sun et al. 2023, Wanda, equation 1, https://arxiv.org/abs/2306.11695; [2] An et al.
 2023, FLAP, equation 3, https://arxiv.org/abs/2312.11983; [3] Muralidharan et al. 2024, Minitron,
@@ -14,22 +15,25 @@ from torch import Tensor
 
 from sentinel_research.pruning.scoring import ScoringInputs, UnitTensors, WeightTensors
 from sentinel_research.pruning.sparse import wanda_scores
+from sentinel_research.pruning.units import add_up_heads
 from sentinel_research.registry import scorer
 
-_UNITS = ("head", "neuron")
+_UNITS = ("head", "kv_group", "neuron")
 
 
 def _per_unit(
-    inputs: ScoringInputs, channels: Float64[Tensor, " channels"]
+    inputs: ScoringInputs, layer: int, channels: Float64[Tensor, " channels"]
 ) -> Float64[Tensor, " units"]:
     """Sum over the channels of each unit."""
-    width = inputs.structure.head_dim if inputs.kind == "head" else 1
-    return channels.unflatten(0, (-1, width)).sum(dim=1) if len(channels) else channels
+    if inputs.kind == "neuron" or not len(channels):
+        return channels
+    heads = channels.unflatten(0, (-1, inputs.structure.head_dim)).sum(dim=1)
+    return add_up_heads(inputs.structure, inputs.kind, layer, heads)
 
 
 def _output_weight(inputs: ScoringInputs, layer: int) -> Float64[Tensor, "outputs channels"]:
-    block = "attention" if inputs.kind == "head" else "ffn"
-    return inputs.weight(inputs.anatomy.output_path(layer, block)).double().cpu()  # type: ignore[arg-type]
+    path = inputs.anatomy.output_path(layer, "ffn" if inputs.kind == "neuron" else "attention")
+    return inputs.weight(path).double().cpu()
 
 
 @scorer(
@@ -46,8 +50,8 @@ def activation_norm(inputs: ScoringInputs) -> UnitTensors:
     """
     totals = inputs.required
     return [
-        _per_unit(inputs, layer[1] / totals.num_tokens).sqrt()
-        for layer in totals.layers("channel_moments", inputs.kind)
+        _per_unit(inputs, index, layer[1] / totals.num_tokens).sqrt()
+        for index, layer in enumerate(totals.layers("channel_moments", inputs.kind))
     ]
 
 
@@ -74,7 +78,7 @@ def wanda(inputs: ScoringInputs) -> UnitTensors | WeightTensors:
             start = stop
         return scores
     return [
-        _per_unit(inputs, wanda_scores(_output_weight(inputs, index), layer[1]).sum(dim=0))
+        _per_unit(inputs, index, wanda_scores(_output_weight(inputs, index), layer[1]).sum(dim=0))
         if layer.shape[1]
         else layer[1]
         for index, layer in enumerate(totals.layers("channel_moments", inputs.kind))
@@ -104,5 +108,5 @@ def flap(inputs: ScoringInputs) -> UnitTensors:
         # unbiased, as in [2]
         variance = (layer[1] - layer[0].square() / count).clamp(min=0) / max(count - 1, 1)
         power = _output_weight(inputs, index).square().sum(dim=0)
-        scores.append(_per_unit(inputs, variance * power))
+        scores.append(_per_unit(inputs, index, variance * power))
     return scores

@@ -21,6 +21,7 @@ def _mean_entropy(inputs: ScoringInputs) -> UnitTensors:
     "entropy_low",
     summary="one minus the normalised entropy of the head's attention; diffuse heads go first",
     reference="Voita et al. 2019, section 4, https://arxiv.org/abs/1905.09418",
+    units=("head", "kv_group"),
     needs=("attention_entropy",),
 )
 def entropy_low(inputs: ScoringInputs) -> UnitTensors:
@@ -32,6 +33,7 @@ def entropy_low(inputs: ScoringInputs) -> UnitTensors:
     "entropy_high",
     summary="the normalised entropy of the head's attention; focused heads go first",
     reference="the opposite of entropy_low, to test its claim",
+    units=("head", "kv_group"),
     needs=("attention_entropy",),
 )
 def entropy_high(inputs: ScoringInputs) -> UnitTensors:
@@ -43,13 +45,15 @@ def entropy_high(inputs: ScoringInputs) -> UnitTensors:
     "redundancy",
     summary="how far the head's output is from the most similar head of its layer",
     reference="after He et al. 2019, https://arxiv.org/abs/1811.00250",
+    units=("head", "kv_group"),
     needs=("head_gram",),
 )
 def redundancy(inputs: ScoringInputs) -> UnitTensors:
     """Importance `1 - max_k |cos(o_h, o_k)|` over the other heads of the layer, in [0, 1].
 
     `o_h` is what head `h` adds to the residual stream, at all text positions. A head without
-    another one beside it scores 1; a head whose output is zero scores 0.
+    another one beside it scores 1; a head whose output is zero scores 0. The output of a KV
+    group is the sum over its heads.
     """
     scores = []
     for gram in inputs.required.layers("head_gram", inputs.kind):

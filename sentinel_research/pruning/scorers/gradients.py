@@ -3,7 +3,8 @@
 With `g_s = dL_s/dgate` at a gate of 1 for the loss of sequence `s` (mean negative log-likelihood
 per target token): the gate's gradient equals the signed sum of `W * dL/dW` over the unit's slice of
 the output projection, so the scores below are one first-order expansion of the loss and differ in
-where the absolute value sits.
+where the absolute value sits. A KV group and a layer have one gate for all of their parts, so the
+signed sum over the parts comes before the absolute value.
 
 Reference: [1] Michel et al. 2019, Are Sixteen Heads Really Better than One?, equation 2,
 https://arxiv.org/abs/1905.10650; [2] Molchanov et al. 2017, Pruning Convolutional Neural Networks
@@ -20,7 +21,7 @@ from torch import Tensor
 from sentinel_research.pruning.scoring import ScoringInputs, UnitTensors, WeightTensors
 from sentinel_research.registry import scorer
 
-_GATED = ("head", "neuron", "attention", "ffn")
+_GATED = ("head", "kv_group", "neuron", "attention", "ffn", "layer")
 
 
 def _mean(inputs: ScoringInputs, moment: int) -> list[Float64[Tensor, " units"]]:

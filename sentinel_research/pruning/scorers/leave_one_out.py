@@ -12,7 +12,7 @@ from sentinel_research.registry import scorer
     "leave_one_out",
     summary="increase of the loss when only this unit is masked; one pass over the text per unit",
     reference="Michel et al. 2019, section 3.1, https://arxiv.org/abs/1905.10650",
-    units=("head", "neuron", "attention", "ffn", "layer"),
+    units=("head", "kv_group", "neuron", "attention", "ffn", "layer"),
     needs=("ablation",),
 )
 def leave_one_out(inputs: ScoringInputs) -> UnitTensors:

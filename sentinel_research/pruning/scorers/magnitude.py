@@ -14,9 +14,10 @@ from torch import Tensor
 
 from sentinel_research.models.layout import head_columns, projection_rows
 from sentinel_research.pruning.scoring import ScoringInputs, UnitTensors, WeightTensors
+from sentinel_research.pruning.units import owners
 from sentinel_research.registry import scorer
 
-_UNITS = ("head", "neuron", "attention", "ffn", "layer", "weight")
+_UNITS = ("head", "kv_group", "neuron", "attention", "ffn", "layer", "weight")
 
 
 @scorer(
@@ -31,8 +32,8 @@ def magnitude_l1(inputs: ScoringInputs) -> UnitTensors | WeightTensors:
 
     A head owns its query, key and value rows (with biases) and its output columns; in
     grouped-query attention all heads of a group count the shared key and value rows, so that these
-    do not change the order inside a group. A neuron owns its rows and its output column, a block
-    the sum of its units.
+    do not change the order inside a group. A KV group owns everything of its heads, the shared rows
+    once. A neuron owns its rows and its output column, a block and a layer every weight once.
 
     Args:
         inputs: Only the model is read.
@@ -69,7 +70,7 @@ def _summed(
     kind, layers = inputs.kind, range(inputs.structure.num_layers)
     if kind == "weight":
         return [measure(inputs.weight(path)).cpu() for path in inputs.projections]
-    if kind == "head":
+    if kind in ("head", "kv_group"):
         return [_head_sums(inputs, layer, measure) for layer in layers]
     if kind == "neuron":
         return [_neuron_sums(inputs, layer, measure) for layer in layers]
@@ -95,21 +96,23 @@ def _parts(
 
 def _head_sums(
     inputs: ScoringInputs, layer: int, measure: Callable[[Tensor], Tensor]
-) -> Float64[Tensor, " heads"]:
+) -> Float64[Tensor, " units"]:
+    """Sums over heads, or over KV groups, whose key and value rows count once."""
     row, structure = inputs.anatomy, inputs.structure
-    heads, kv_heads = structure.layers[layer].heads, structure.kv_heads(layer)
-    scores = torch.zeros(len(heads), dtype=torch.float64)
-    if not heads:
+    scores = torch.zeros(inputs.num_units[layer], dtype=torch.float64)
+    if not len(scores):
         return scores
     outputs = [_parts(inputs, path, measure) for path in row.input_paths(layer, "attention")]
     columns = measure(inputs.weight(row.output_path(layer, "attention"))).sum(dim=0).cpu()
-    for local, head in enumerate(heads):
-        kv = kv_heads.index(head // structure.group_size)
+    unit_of, group_of = (
+        owners(structure, kind, layer)["head"].tolist() for kind in (inputs.kind, "kv_group")
+    )
+    for unit in range(len(scores)):
+        queries = [local for local, owner in enumerate(unit_of) if owner == unit]
         for projection, values in zip(row.inputs, outputs, strict=True):
-            scores[local] += values[
-                projection_rows(structure, layer, projection, [local], [kv])
-            ].sum()
-        scores[local] += columns[head_columns(structure, [local])].sum()
+            rows = projection_rows(structure, layer, projection, queries, [group_of[queries[0]]])
+            scores[unit] += values[rows].sum()
+        scores[unit] += columns[head_columns(structure, queries)].sum()
     return scores
 
 

@@ -16,7 +16,7 @@ from sentinel_research.registry import scorer
     "random",
     summary="uniform random numbers from the seed; never looks at the model's weights",
     reference="Budhraja et al. 2020, https://aclanthology.org/2020.emnlp-main.260",
-    units=("head", "neuron", "attention", "ffn", "layer", "weight"),
+    units=("head", "kv_group", "neuron", "attention", "ffn", "layer", "weight"),
     seeded=True,
 )
 def random(inputs: ScoringInputs) -> UnitTensors | WeightTensors:
