@@ -159,11 +159,11 @@ class Subject:
         return [int(there) for there in present[kind]]
 
 
-def fresh(name: str) -> Subject:
-    """A subject of its own, which the test may change."""
+def fresh(name: str, **options: Any) -> Subject:
+    """A subject of its own, which the test may change; options of its configuration."""
     variant, form = name.split("-")
     family = next(f for f in sorted(FAMILIES, key=len, reverse=True) if variant.startswith(f))
-    model = tiny_model(family, **OPTIONS.get(variant, {}))
+    model = tiny_model(family, **{**OPTIONS.get(variant, {}), **options})
     config = model.config
     num_heads = config.num_attention_heads
     group_size = num_heads // getattr(config, "num_key_value_heads", num_heads)

@@ -104,6 +104,70 @@ def test_layer_that_adds_nothing_has_no_influence() -> None:
     assert float(found[0]) > 1e-3
 
 
+# family: what puts norms into the stream
+POST_NORM = {
+    "opt": {"do_layer_norm_before": False},
+    "bloom": {"apply_residual_connection_post_layernorm": True},
+}
+
+
+def _post_norm_stream(subject: Subject) -> list[dict[str, tuple[Tensor, Tensor]]]:
+    """Per layer and kind the stream before and after, as modules beside the blocks see it."""
+    names = {"opt": ("self_attn_layer_norm", "final_layer_norm"),
+             "bloom": ("input_layernorm", "post_attention_layernorm")}[subject.family]  # fmt: skip
+    layers = [subject.layer(index) for index in range(3)]
+    norms = [layer.get_submodule(name) for layer in layers for name in names]
+    seen = readings(subject.model, [*layers, *norms])
+    found = []
+    for index, layer in enumerate(seen[:3]):
+        first, second = seen[3 + 2 * index : 5 + 2 * index]
+        if subject.family == "opt":
+            # a norm follows each sum
+            blocks = {"attention": (layer.read, first.read), "ffn": (first.wrote, second.read)}
+        else:
+            # a norm comes before each sum
+            blocks = {"attention": (first.wrote, second.read), "ffn": (second.wrote, layer.wrote)}
+        found.append({**blocks, "layer": (layer.read, layer.wrote)})
+    return found
+
+
+@pytest.mark.parametrize("kind", ["attention", "ffn", "layer"])
+@pytest.mark.parametrize("form", ["dense", "ragged", "gutted"])
+@pytest.mark.parametrize("family", POST_NORM)
+def test_stream_that_runs_through_norms_is_compared_where_blocks_add_to_it(
+    family: str, form: str, kind: str
+) -> None:
+    subject = fresh(f"{family}-{form}", **POST_NORM[family])
+    totals = collect(subject.model, CALIBRATION, [("similarity", kind)], batch_size=2).total()
+    found = get("scorers", "layer_influence")(
+        ScoringInputs(model=subject.model, kind=kind, totals=totals)
+    )
+    expected = []
+    for count, stream in zip(subject.counts(kind), _post_norm_stream(subject), strict=True):
+        before, after = stream[kind]
+        turned = 1 - F.cosine_similarity(before, after, dim=1).mean()
+        expected.append([float(turned)] * count)
+    # a cosine near 1 keeps seven digits in float32
+    assert_scores(found, expected, floor=1e-7)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["attention", "ffn"])
+@pytest.mark.parametrize("family", POST_NORM)
+def test_block_that_adds_nothing_has_no_influence_though_a_norm_follows(
+    family: str, kind: str
+) -> None:
+    subject = fresh(f"{family}-dense", **POST_NORM[family])
+    for parameter in subject.output(1, kind).parameters():
+        parameter.zero_()
+    totals = collect(subject.model, CALIBRATION, [("similarity", kind)]).total()
+    found = get("scorers", "layer_influence")(
+        ScoringInputs(model=subject.model, kind=kind, totals=totals)
+    )
+    assert float(found[1]) == pytest.approx(0.0, abs=1e-7)
+    assert float(found[0]) > 1e-3
+
+
 @torch.no_grad()
 def _loss(model: PreTrainedModel) -> float:
     return sum(float(nll(model, *one)) for one in sequences()) / len(CALIBRATION)

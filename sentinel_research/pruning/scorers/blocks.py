@@ -20,8 +20,9 @@ _PLACE = {"attention": 0, "ffn": 1, "layer": 2}
 def layer_influence(inputs: ScoringInputs) -> UnitTensors:
     """Importance `1 - E_t cos(in_t, out_t)`, the Block Influence of [1]; for halves of a layer too.
 
-    The attention block is compared before and after it adds to the residual stream, the
-    feed-forward block likewise, a layer as a whole.
+    The stream is compared before and after the attention block adds to it, and the feed-forward
+    block likewise. Norms that the stream itself runs through (OPT-350m, some BLOOMs) belong to no
+    block, as they stay without it; a layer is compared as a whole, norms included.
     """
     totals, place = inputs.required, _PLACE[inputs.kind]
     return [
