@@ -1,15 +1,13 @@
-"""Combine plans: both at once, what one does and another does not, and the same on another model.
-
-Pure data, no torch.
-"""
+"""Combine plans: both at once, what one does and another does not, and the same on another model."""
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
+from typing import Literal
 
 from sentinel_research.errors import UsageError
 from sentinel_research.pruning.plan import PruningPlan, make_plan
-from sentinel_research.pruning.units import kept_parts, scored_kind, unit_scores
+from sentinel_research.pruning.units import kept_parts
 from sentinel_research.structure import LayerParts, Structure, label
 
 UnitScores = Mapping[str, Sequence[Sequence[float]]]
@@ -113,11 +111,10 @@ def transfer(
     another.
 
     Args:
-        plan: With scores for the kinds that it removes (heads, neurons).
+        plan: With scores for the kinds that it removes (heads or KV groups, neurons).
         structure: Of the target model, of any family.
         scores: Importance of the target's units per kind and layer, higher stays.
-        whole_groups: True moves shares of KV groups, not of heads; a group is as important as its
-            heads together.
+        whole_groups: True moves shares of KV groups, by the scores of groups, and not of heads.
         min_per_layer: Heads (or groups) and neurons that stay in every layer.
 
     Returns:
@@ -135,14 +132,17 @@ def transfer(
             "Heads and neurons have ranks inside a layer; these have not.",
         )
     kept: dict[str, list[tuple[int, ...]]] = {}
-    for base in ("head", "neuron"):
+    bases: tuple[Literal["head", "neuron"], ...] = ("head", "neuron")
+    for base in bases:
         present = [layer.units(base) for layer in structure.layers]
         if not plan.num_removed.get(base):
             kept[base] = present
             continue
-        _require_scores(plan, scores, base, present)
-        kind = "kv_group" if whole_groups and base == "head" else base
-        gone = _gone(plan, structure, kind, scores[base], min_per_layer)
+        kind: Literal["head", "kv_group", "neuron"] = base
+        if whole_groups and base == "head":
+            kind = "kv_group"
+        _require_scores(plan, scores, kind, structure.num_units(kind))
+        gone = _gone(plan, kind, scores[kind], min_per_layer)
         parts = kept_parts(structure, {kind: gone})
         kept[base] = [layer.units(base) for layer in parts]
     return make_plan(
@@ -151,7 +151,7 @@ def transfer(
 
 
 def _require_scores(
-    plan: PruningPlan, scores: UnitScores, kind: str, present: Sequence[Sequence[int]]
+    plan: PruningPlan, scores: UnitScores, kind: str, counts: Sequence[int]
 ) -> None:
     if kind not in (plan.scores or {}):
         raise UsageError(
@@ -159,29 +159,25 @@ def _require_scores(
             "Transfer goes by rank: use a plan for which a scorer ranked heads or neurons.",
         )
     found = [len(layer) for layer in scores.get(kind, [])]
-    if found != [len(units) for units in present]:
+    if found != list(counts):
         raise UsageError(
-            f"scores of the target's {kind}s per layer are {found}, it has "
-            f"{[len(units) for units in present]}",
+            f"scores of the target's {kind}s per layer are {found}, it has {list(counts)}",
             "Score the target first: score_units(model, spec).values",
         )
 
 
 def _gone(
-    plan: PruningPlan,
-    structure: Structure,
-    kind: str,
-    scores: Sequence[Sequence[float]],
-    min_per_layer: int,
+    plan: PruningPlan, kind: str, scores: Sequence[Sequence[float]], min_per_layer: int
 ) -> list[list[int]]:
     """Local indices of the target's units that go, per layer."""
     ranks = [_gone_by_rank(plan, kind, layer) for layer in range(plan.num_layers)]
-    own = unit_scores(structure, kind, scores)
-    density = [_density(ranks, layer, len(own), len(values)) for layer, values in enumerate(own)]
+    density = [
+        _density(ranks, layer, len(scores), len(values)) for layer, values in enumerate(scores)
+    ]
     counts = _whole([sum(places, Fraction()) for places in density])
     return [
         _at_densest(values, places, min(count, max(0, len(values) - min_per_layer)))
-        for values, places, count in zip(own, density, counts, strict=True)
+        for values, places, count in zip(scores, density, counts, strict=True)
     ]
 
 
@@ -209,7 +205,7 @@ def _gone_by_rank(plan: PruningPlan, kind: str, layer: int) -> list[int]:
     after = set(_units(plan.after, kind, layer))
     if kind == "kv_group":
         _require_whole(plan, layer)
-    values = unit_scores(plan.before, kind, (plan.scores or {})[scored_kind(kind)])[layer]
+    values = (plan.scores or {})[kind][layer]
     order = sorted(range(len(before)), key=lambda local: (values[local], local))
     gone = itertools.accumulate(before[local] not in after for local in order)
     return [0, *gone] if before else []

@@ -108,10 +108,13 @@ def test_transfer_moves_whole_groups_where_asked(structure: Structure) -> None:
         )
     )
     # of four heads, which are groups of their own, layer 0 loses two and layer 1 the best one
-    plan = make_plan(structure, [[0, 2], [1, 2, 3]], scores=SCORES)
-    own = {"head": [[9, 1, 2, 2, 3, 3, 0, 20], [4, 4, 3, 3, 2, 2, 1, 1]]}
+    plan = make_plan(structure, [[0, 2], [1, 2, 3]], scores={"kv_group": SCORES["head"]})
+    own = {
+        # single heads would be others
+        "head": [[9, 1, 2, 2, 3, 3, 0, 20], [4, 4, 3, 3, 2, 2, 1, 1]],
+        "kv_group": [[10, 4, 6, 20], [8, 6, 4, 2]],
+    }
     moved = transfer(plan, grouped, own, whole_groups=True)
-    # sums 10, 4, 6, 20 and 8, 6, 4, 2: single heads would be others
     assert moved.removed == {"head": ["L0H2", "L0H3", "L0H4", "L0H5", "L1H0", "L1H1"]}
     assert not any(moved.after.is_ragged(layer) for layer in range(2))
     again = transfer(_scored(moved, own), grouped, own, whole_groups=True)
