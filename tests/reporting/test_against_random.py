@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from sentinel_research.reporting.criteria import Part, compare_on_task
 from sentinel_research.reporting.criteria.against_random import (
     AgainstRandom,
     RandomComparison,
@@ -22,6 +23,14 @@ def _compare(cells: list[Any], make_record: Any) -> RandomComparison:
     record = make_record(cells)
     metric = list_metrics(record, TASK)[0]
     return compare_with_random(task_curves(record, group_cells(record), TASK, metric))
+
+
+def _part(cells: list[Any], make_record: Any) -> Part:
+    record = make_record(cells)
+    metric = list_metrics(record, TASK)[0]
+    part = compare_on_task(task_curves(record, group_cells(record), TASK, metric))
+    assert part is not None
+    return part
 
 
 def _row(found: RandomComparison, scorer: str, fraction: float) -> AgainstRandom:
@@ -154,5 +163,23 @@ def test_variant_is_compared_with_the_random_masks_of_its_own(
     alone = make_cell(1.0, "good", 0.5)
     alone.id, alone.prune_spec["variant"] = "alone", "alone"
     compared = _compare([*cells, alone], make_record)
+    assert list(compared.not_compared) == ["alone: good"]
     beaten = {row.scorer: row.position.num_beaten for row in compared.rows}
     assert beaten == {"easy: good": 0, "hard: good": 5}
+
+
+def test_variant_without_masks_of_its_own_is_named_with_the_reason(
+    make_cell: Any, make_record: Any
+) -> None:
+    cells = [*_masks(make_cell, 5), make_cell(19.0, "good", 0.5)]
+    for cell in cells:
+        cell.prune_spec["variant"] = "native"
+    moved = make_cell(19.0, "good", 0.5)
+    moved.id, moved.prune_spec["variant"] = "moved", "moved"
+    part = _part([*cells, moved], make_record)
+    assert part.absent.startswith("moved: good: not compared, as its variant has no random masks")
+    fewer = make_cell(19.0, "good", 0.25)
+    fewer.prune_spec["variant"] = "native"
+    absent = _part([*cells, fewer], make_record).absent
+    assert absent.startswith("native: good at 0.25: not compared, as fewer than two random masks")
+    assert _part(cells, make_record).absent == ""

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 from sentinel_research.reporting.criteria.scores import RANDOM
 from sentinel_research.reporting.curves import TaskCurves
 from sentinel_research.reporting.estimates import Estimate, split_arm
+from sentinel_research.reporting.numbers import fraction
 from sentinel_research.statistics import (
     Position,
     Prediction,
@@ -59,6 +60,8 @@ class RandomComparison(NamedTuple):
     """Whether the t test looks at the logarithm."""
     masks_needed: int
     """Masks with which the exact test could find a difference in this many comparisons."""
+    not_compared: dict[str, str]
+    """Criteria that were measured where no random masks were, with the reason."""
     reason: str
     """Why nothing could be compared; empty if something was."""
 
@@ -79,7 +82,7 @@ def compare_with_random(curves: TaskCurves) -> RandomComparison:
     ]
     reason = _why_not(curves, masks, bool(tested))
     if reason or curves.higher_is_better is None:
-        return RandomComparison((), {}, {}, False, 0, reason)
+        return RandomComparison((), {}, {}, False, 0, {}, reason)
     estimates = [*curves.estimates(), *masks.values()]
     is_log = curves.metric.name.endswith("perplexity") and all(
         value > 0 for one in estimates for value in one.values
@@ -104,7 +107,10 @@ def compare_with_random(curves: TaskCurves) -> RandomComparison:
         p = normality_p([scale(value) for value in one.values])
         if p is not None:
             normality[share] = min(p, normality.get(share, p))
-    return RandomComparison(tuple(rows), num_masks, normality, is_log, _needed(len(rows)), "")
+    alone = _not_compared(curves, masks)
+    return RandomComparison(
+        tuple(rows), num_masks, normality, is_log, _needed(len(rows)), alone, ""
+    )
 
 
 def _place(arm: str, fraction: float) -> tuple[str, float]:
@@ -120,6 +126,27 @@ def _masks(curves: TaskCurves) -> dict[tuple[str, float], Estimate]:
         for point in curve.points
         if point.estimate is not None and point.estimate.over == "masks"
     }
+
+
+def _not_compared(curves: TaskCurves, masks: dict[tuple[str, float], Estimate]) -> dict[str, str]:
+    """What was measured where no random masks were, with the reason."""
+    arms = [(curve, *split_arm(curve.scorer)) for curve in curves.curves]
+    with_random = {variant for _, variant, scorer in arms if scorer == RANDOM}
+    found = {}
+    for curve, variant, scorer in arms:
+        for point in curve.points:
+            is_compared = scorer == RANDOM or _place(curve.scorer, point.fraction) in masks
+            if point.estimate is None or is_compared:
+                continue
+            if variant in with_random:
+                name = f"{curve.scorer} at {fraction(point.fraction)}"
+                found[name] = "not compared, as fewer than two random masks were measured there"
+            else:
+                found[curve.scorer] = (
+                    "not compared, as its variant has no random masks (`random` is not among its "
+                    "scorers), and the masks of another variant remove other units"
+                )
+    return found
 
 
 def _why_not(curves: TaskCurves, masks: dict[tuple[str, float], Estimate], has_tested: bool) -> str:

@@ -86,7 +86,8 @@ def compare_on_task(curves: TaskCurves) -> Part | None:
     if found.reason:
         return _absent("against_random", title, found.reason)
     table = tables.random_table(found, curves.metric.label)
-    return Part("against_random", title, table, None, tables.explain_random(found), "", found)
+    absent = _list(found.not_compared)
+    return Part("against_random", title, table, None, tables.explain_random(found), absent, found)
 
 
 def _absent(key: str, title: str, reason: str) -> Part:
