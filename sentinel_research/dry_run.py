@@ -1,9 +1,11 @@
 """`sentinel run --dry-run`: what a recipe would do, without training or measuring anything."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
+from sentinel_research.errors import SentinelError
 from sentinel_research.pipeline import can_score, plan_cells
 from sentinel_research.pruner import Pruner
+from sentinel_research.reporting.shortfalls import find_shortfall
 from sentinel_research.specs import PruneSpec, Recipe
 
 _UNITS_SHOWN = 16
@@ -18,7 +20,16 @@ _PLURAL = {
 }
 
 
-def dry_run(recipe: Recipe) -> str:
+class Preview(NamedTuple):
+    """What a run would do."""
+
+    text: str
+    """Lines for people."""
+    num_failed: int
+    """Prunings that cannot be carried out."""
+
+
+def dry_run(recipe: Recipe) -> Preview:
     """Describe a run: tasks found, units to remove, parameters and FLOPs before and after.
 
     Args:
@@ -26,7 +37,7 @@ def dry_run(recipe: Recipe) -> str:
             model that is yet to be trained the units are not known, but all counts are.
 
     Returns:
-        Lines for people.
+        A line per pruning; that of one that fails says why, as the run would record it.
 
     Raises:
         UsageError, DataError, CheckpointError: as the run itself would.
@@ -59,10 +70,15 @@ def dry_run(recipe: Recipe) -> str:
         if spec is not None
     }
     pruner = Pruner(model, tokenizer, recipe, specs.values())
+    num_failed = 0
     for cell_id, spec in specs.items():
-        effect = _effect(pruner.prune(spec).report, spec, is_trained=recipe.train is None)
+        try:
+            effect = _effect(pruner.prune(spec).report, spec, is_trained=recipe.train is None)
+        except SentinelError as error:
+            num_failed += 1
+            effect = f"failed: {error.message}"
         lines.append(f"  {cell_id}: {effect}")
-    return "\n".join(lines)
+    return Preview("\n".join(lines), num_failed)
 
 
 def _model_and_tokenizer(recipe: Recipe) -> tuple[Any, Any]:
@@ -91,6 +107,9 @@ def _effect(report: Any, spec: PruneSpec, *, is_trained: bool) -> str:
         f"{report.num_parameters_before:,} -> {report.num_parameters_after:,}, FLOPs per token "
         f"{report.flops_per_token_before:,.0f} -> {report.flops_per_token_after:,.0f}"
     )
+    short = find_shortfall(spec.model_dump(mode="json"), report.model_dump(mode="json"))
+    if short is not None:
+        counts += f"; {short.in_words()}"
     if not is_trained:
         split = ", and how many of each kind," if len(spec.granularities) > 1 else ""
         return f"{counts} (which ones{split} is known after training)"

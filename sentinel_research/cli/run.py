@@ -15,7 +15,7 @@ def run_recipe(
     """See `sentinel run --help`.
 
     Returns:
-        0 if every cell ran and every check held, 1 otherwise.
+        0 if every cell ran (in a dry run: can be pruned) and every check held, 1 otherwise.
     """
     resolved = load_recipe(name, overrides)
     prepare_process()
@@ -23,8 +23,9 @@ def run_recipe(
         from sentinel_research.dry_run import dry_run as describe
 
         print(_origins(resolved))
-        print(describe(resolved.recipe))
-        return 0
+        preview = describe(resolved.recipe)
+        print(preview.text)
+        return 1 if preview.num_failed else 0
     from sentinel_research.pipeline import run
 
     if quiet:

@@ -23,6 +23,7 @@ from sentinel_research.reporting.estimates import (
 )
 from sentinel_research.reporting.figures import draw_curves, draw_losses, is_crowded
 from sentinel_research.reporting.numbers import number, quantity
+from sentinel_research.reporting.shortfalls import explain_shortfalls
 from sentinel_research.reporting.svg import Drawing
 from sentinel_research.reporting.tables import Table
 
@@ -43,6 +44,8 @@ class TaskSection(NamedTuple):
     floor: str
     """The entropy floor in words; empty if the task knows none."""
     table: Table | None
+    shortfalls: tuple[str, ...]
+    """Prunings that removed less than their share, and why."""
     against_random: Part | None
     """The criteria against random masks; null if nothing was measured or pruned."""
     curves: TaskCurves | None
@@ -197,7 +200,7 @@ def _task_section(record: RunRecord, groups: list[Group], task: str) -> TaskSect
     if not metrics:
         nothing = f"No cell of {task} was measured, so there is nothing to draw."
         floor = _floor(record, task, "")
-        return TaskSection(task, None, None, nothing, (), (), floor, None, None, None)
+        return TaskSection(task, None, None, nothing, (), (), floor, None, (), None, None)
     curves = task_curves(record, groups, task, metrics[0])
     missing = [explain_missing(group, task, metrics[0]) for group in groups]
     figure, panels, no_figure = None, None, ""
@@ -216,6 +219,7 @@ def _task_section(record: RunRecord, groups: list[Group], task: str) -> TaskSect
         intervals=tuple(explain_intervals(curves)),
         floor=_floor(record, task, "" if curves.floor is not None else metrics[0].label),
         table=tables.results_table(record, groups, task, metrics),
+        shortfalls=explain_shortfalls(groups),
         against_random=compare_on_task(curves),
         curves=curves,
     )
