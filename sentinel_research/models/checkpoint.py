@@ -22,6 +22,7 @@ from sentinel_research.models.safetensors_header import check_safetensors
 MODELS_VARIABLE = "SENTINEL_MODELS"
 """Environment variable naming a folder of checkpoints that are then found by their name."""
 
+_DEFAULT_REVISION = "main"
 _WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 _BLOCK_BYTES = 1 << 20
@@ -33,21 +34,25 @@ def find_folder(name: str, revision: str = "main") -> Path:
 
     Args:
         name: Local folder, the name of one in the folder `SENTINEL_MODELS`, or hub id.
-        revision: Hub revision; without meaning for a folder.
+        revision: Hub revision; a folder has none but `main`.
 
     Returns:
         The folder; what is in it has not been checked.
 
     Raises:
+        UsageError: for a revision of a folder.
         CheckpointError: if there is no such folder and no such hub repository, or the hub cannot
             be reached.
     """
     path = Path(name).expanduser()
-    if path.is_dir():
-        return path
-    collected = _in_collection(path)
-    if collected is not None:
-        return collected
+    folder = path if path.is_dir() else _in_collection(path)
+    if folder is not None and revision != _DEFAULT_REVISION:
+        raise UsageError(
+            f"revision '{revision}' was asked for of {folder}, and a folder has no revisions",
+            "leave the revision out, or give the id of a hub repository",
+        )
+    if folder is not None:
+        return folder
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
         raise CheckpointError(f"no model folder at {path}", _nearby(path))
     try:
@@ -96,12 +101,13 @@ def check_checkpoint(name: str | Path, revision: str = "main") -> list[Path]:
 
     Args:
         name: Local folder, or hub id, which is downloaded.
-        revision: Hub revision; without meaning for a folder.
+        revision: Hub revision; a folder has none but `main`.
 
     Returns:
         Its weight files.
 
     Raises:
+        UsageError: for a revision of a folder.
         CheckpointError: if the folder, its configuration or a weight file is missing, if it holds
             only pickled weights, or if a weight file is cut off or damaged.
     """

@@ -21,7 +21,7 @@ class ModelSpec(Spec):
     """Local folder or hub id of the tokenizer; with `pretrained` its own by default, with
     `architecture` the training corpus' own (synthetic) by default."""
     revision: str = "main"
-    """Hub revision of `pretrained`."""
+    """Hub revision of `pretrained`; a folder has none but `main`."""
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     """Weights' type; `auto` keeps the checkpoint's."""
     device: str = "cpu"
@@ -39,6 +39,8 @@ class ModelSpec(Spec):
             raise ValueError("give exactly one of `pretrained` and `architecture`")
         if self.pretrained is not None and self.config:
             raise ValueError("`config` belongs to `architecture`, not to `pretrained`")
+        if self.architecture is not None and self.revision != "main":
+            raise ValueError("`revision` belongs to `pretrained`, not to `architecture`")
         return self
 
 
