@@ -114,10 +114,12 @@ def get(group: str, name: str) -> Plugin:
         UsageError: if the name is not registered.
     """
     if name not in names(group):
-        raise UsageError(
-            f"unknown {_KIND[group]} '{name}'",
-            f"{did_you_mean(name, names(group))} See: sentinel ls {group}",
+        known = (
+            f"{did_you_mean(name, names(group))} See: sentinel ls {group}"
+            if names(group)
+            else f"No {_KIND[group]} is installed yet: leave it out of the recipe."
         )
+        raise UsageError(f"unknown {_KIND[group]} '{name}'", known)
     return REGISTRIES[group].get(name)
 
 

@@ -2,13 +2,26 @@
 
 import sys
 
+_WITH_TASKS = ("--tasks", "--config", "--help")
+_WITH_TASKS_SHORT = ("-t", "-C", "-h")
+
 
 def pass_through(arguments: list[str]) -> int:
     """Run `lm_eval` with `arguments`, adding `--include_path` unless one is given.
 
     Returns:
         lm-eval's exit code.
+
+    Raises:
+        UsageError: if an evaluation names no task.
     """
+    from sentinel_research.errors import UsageError
+
+    if _evaluates(arguments) and not _names_tasks(arguments):
+        raise UsageError(
+            "no task was given",
+            "add --tasks NAME, for example --tasks sentinel_wikitext2. See: sentinel ls tasks",
+        )
     import lm_eval.models  # noqa: F401 - the registry must be filled before we add to it
     from lm_eval.__main__ import cli_evaluate
 
@@ -30,3 +43,19 @@ def pass_through(arguments: list[str]) -> int:
     finally:
         sys.argv = before
     return 0
+
+
+def _evaluates(arguments: list[str]) -> bool:
+    """Whether this is `run`, which lm-eval also takes flags alone for."""
+    return bool(arguments) and (arguments[0] == "run" or arguments[0].startswith("-"))
+
+
+def _names_tasks(arguments: list[str]) -> bool:
+    """Whether tasks, a file that may name them, or help is asked for; lm-eval reads beginnings."""
+    for word in arguments:
+        name = word.split("=")[0]
+        if len(name) > 2 and any(flag.startswith(name) for flag in _WITH_TASKS):
+            return True
+        if word[:2] in _WITH_TASKS_SHORT:
+            return True
+    return False

@@ -60,7 +60,12 @@ class SentinelLM(HFLM):
         CheckpointError: for a folder that cannot be loaded whole.
     """
 
-    def __init__(self, pretrained: str | PreTrainedModel, **kwargs: Any) -> None:
+    def __init__(self, pretrained: str | PreTrainedModel | None = None, **kwargs: Any) -> None:
+        if pretrained is None:
+            raise UsageError(
+                "--model sentinel needs to know which model",
+                "add --model_args pretrained=FOLDER (or a name below SENTINEL_MODELS, or a hub id)",
+            )
         if kwargs.pop("logits_cache", False):
             raise UsageError(
                 "logits_cache=True returns wrong log-likelihoods when one continuation is a prefix "

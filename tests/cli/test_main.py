@@ -80,7 +80,23 @@ def test_unknown_scorer_names_the_nearest(capsys: pytest.CaptureFixture[str]) ->
 def test_unknown_recovery_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     error = _refused(capsys, "run", "demo", "--set", "recover.recipe=lora")
     assert "unknown recovery 'lora'" in error
-    assert "Known: none" in error
+    assert "No recovery is installed yet" in error
+
+
+@pytest.mark.parametrize("words", [["run"], []], ids=["run", "without a subcommand"])
+def test_lm_eval_without_tasks_is_refused(
+    capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    error = _refused(capsys, "lm-eval", *words, "--model", "sentinel")
+    assert "no task was given" in error
+    assert "--tasks sentinel_wikitext2" in error
+
+
+def test_lm_eval_without_a_model_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--model", "sentinel", "--tasks", "sentinel_synthetic"]
+    error = _refused(capsys, "lm-eval", "run", *words)
+    assert "error: --model sentinel needs to know which model" in error
+    assert "--model_args pretrained=" in error
 
 
 def test_unknown_task_names_the_nearest(
@@ -202,6 +218,29 @@ def test_evaluation_that_a_model_to_be_trained_cannot_serve_is_refused_before_tr
     monkeypatch.setattr("sentinel_research.training.train", trained)
     words = ["run", "demo", "--set", change, "--output", str(tmp_path), "--quiet"]
     assert message in _refused(capsys, *words)
+
+
+@pytest.mark.parametrize("flags", [[], ["--dry-run"]], ids=["run", "dry run"])
+@pytest.mark.parametrize("by_name", [False, True], ids=["path", "name"])
+def test_revision_of_a_folder_is_refused(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    recipe_file: Path,
+    tmp_path: Path,
+    by_name: bool,
+    flags: list[str],
+) -> None:
+    folder = save(tiny_model("gpt2"), byte_tokenizer(), tmp_path / "kept")
+    monkeypatch.setenv("SENTINEL_MODELS", str(tmp_path))
+    model = f"model={{pretrained: {'kept' if by_name else folder}, revision: abc}}"
+    words = ["run", str(recipe_file), "--set", model, "--output", str(tmp_path / "out"), "--quiet"]
+    assert main([*words, *flags]) == 2
+    assert "revision 'abc' was asked for of" in capsys.readouterr().err
+
+
+def test_revision_of_a_model_to_be_trained_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    error = _refused(capsys, "run", "demo", "--set", "model.revision=abc")
+    assert "`revision` belongs to `pretrained`" in error
 
 
 def test_truncated_weights_are_refused_with_their_sizes(
