@@ -1,4 +1,4 @@
-"""Combine plans: both at once, what one does and another does not, and the same on another model."""
+"""Combine plans: both at once, what only one does, and the same on another model."""
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence

@@ -244,7 +244,7 @@ FAULTS = (
         "baked heads keep their values",
         "dead heads stay dead (16)",
         "pruning/baking.py",
-        '_zero(module.get_parameter("weight"), row.input_axis, values.flatten())',
+        '_zero(module.get_parameter("weight"), row.input_axis, values)',
         "pass",
     ),
     Fault(

@@ -46,7 +46,7 @@ def test_scores_are_one_finite_number_per_unit_and_deterministic(name: str, scor
     units = [kind for kind in KINDS if kind in registry.get("scorers", scorer).units]
     # kinds whose parts overlap cannot be asked for together
     kinds = tuple(kind for kind in units if kind not in ("kv_group", "layer")) or tuple(units)
-    spec = _spec(scorer, kinds, scope="global")
+    spec = _spec(scorer, kinds, scope="global", budget="parameters")
     first, second = (score_units(subject.model, spec, CALIBRATION) for _ in range(2))
     assert first.values == second.values
     assert list(first.values) == list(kinds)
@@ -57,10 +57,8 @@ def test_scores_are_one_finite_number_per_unit_and_deterministic(name: str, scor
 
 def test_kinds_are_asked_for_in_the_order_of_the_request() -> None:
     assert kinds_to_score(_spec("taylor", ("ffn", "head"), scope="global")) == ["ffn", "head"]
-    assert kinds_to_score(_spec("random", ("neuron", "layer"), scope="global")) == [
-        "neuron",
-        "layer",
-    ]
+    mixed = _spec("random", ("neuron", "layer"), scope="global", budget="parameters")
+    assert kinds_to_score(mixed) == ["neuron", "layer"]
 
 
 @pytest.mark.parametrize("kind", ["kv_group", "layer"])
