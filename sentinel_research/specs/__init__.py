@@ -5,10 +5,10 @@ identifies everything that can change a number, so that a run folder never mixes
 """
 
 from sentinel_research.specs.base import Spec
+from sentinel_research.specs.granularity import Granularity
 from sentinel_research.specs.model import ModelSpec, TrainSpec
 from sentinel_research.specs.prune import (
     CalibrationSpec,
-    Granularity,
     PruneGrid,
     PruneSpec,
     PruneVariant,

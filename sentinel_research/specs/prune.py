@@ -1,26 +1,12 @@
 """One pruning, and the prunings that a recipe compares."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from sentinel_research.specs.base import Spec
-
-Granularity = Literal["head", "kv_group", "neuron", "attention", "ffn", "layer", "weight", "2:4"]
-
-
-def _as_written(value: Any) -> Any:
-    """YAML 1.1 reads an unquoted 2:4 as two times sixty and four."""
-    return "2:4" if value == 124 else value
-
-
-_PARTS: dict[Granularity, tuple[Granularity, ...]] = {
-    "attention": ("head", "kv_group"),
-    "ffn": ("neuron",),
-    "layer": ("head", "kv_group", "neuron"),
-}
-Granularities = Annotated[Granularity | tuple[Granularity, ...], BeforeValidator(_as_written)]
+from sentinel_research.specs.granularity import Granularities, Granularity, check_granularity
 
 
 class CalibrationSpec(Spec):
@@ -89,93 +75,8 @@ class PruneSpec(Spec):
 
     @model_validator(mode="after")
     def _values_fit_together(self) -> Self:
-        _check_granularity(self)
+        check_granularity(self, [self.fraction])
         return self
-
-
-def _check_granularity(spec: "PruneSpec | PruneGrid") -> None:
-    given = spec.granularity
-    kinds = (given,) if isinstance(given, str) else given
-    if not kinds or len(set(kinds)) != len(kinds):
-        raise ValueError(f"`granularity` must name one or more kinds, each once, got {given}")
-    for alone in ("weight", "2:4"):
-        if alone in kinds and len(kinds) > 1:
-            raise ValueError(f"`granularity: {alone}` cannot be ranked together with other kinds")
-        if alone in kinds:
-            _check_weights(spec, alone)
-    fractions = [spec.fraction] if isinstance(spec, PruneSpec) else spec.fractions
-    if "2:4" in kinds and set(fractions) - {0.0, 0.5}:
-        raise ValueError("`granularity: 2:4` removes exactly half of the weights: fraction 0.5")
-    _check_blocks(spec, kinds)
-    _check_overlap(spec, kinds)
-    if spec.normalise == "layer" and spec.scope == "local":
-        raise ValueError(
-            "`normalise: layer` changes nothing with `scope: local`, which compares no two layers; "
-            "set `scope: global` or leave it out"
-        )
-
-
-def _check_weights(spec: "PruneSpec | PruneGrid", kind: Granularity) -> None:
-    """Options that single weights do not have."""
-    if spec.compensate != "none":
-        raise ValueError("`compensate` is for heads and neurons; `sparsegpt` updates weights")
-    if spec.transfer_from is not None:
-        raise ValueError(
-            f"`granularity: {kind}` cannot be transferred (`transfer_from: "
-            f"{spec.transfer_from}`): heads, KV groups and neurons have ranks in a layer"
-        )
-    if spec.budget != "units":
-        raise ValueError(
-            f"`granularity: {kind}` takes a share of the weights: leave out `budget: {spec.budget}`"
-        )
-    if spec.normalise != "none" or spec.min_per_layer != 1:
-        raise ValueError(
-            f"`granularity: {kind}` compares weights inside a matrix: leave out `normalise` and "
-            "`min_per_layer`"
-        )
-    if kind == "2:4" and spec.scope != "local":
-        raise ValueError(
-            "`granularity: 2:4` compares four weights at a time: leave out `scope: global`"
-        )
-
-
-def _check_blocks(spec: "PruneSpec | PruneGrid", kinds: tuple[Granularity, ...]) -> None:
-    """Options that whole blocks do not have."""
-    blocks = [kind for kind in kinds if kind in ("attention", "ffn", "layer")]
-    if blocks and spec.normalise == "layer":
-        raise ValueError(
-            f"`normalise: layer` leaves nothing of the scores of {blocks[0]}, of which a layer has "
-            "one; it is for head, kv_group and neuron"
-        )
-    if len(blocks) < len(kinds):
-        return
-    if spec.compensate != "none":
-        raise ValueError(
-            f"`compensate: {spec.compensate}` is for head, kv_group and neuron: of {blocks[0]} the "
-            "output bias goes too"
-        )
-    if spec.min_per_layer != 1:
-        raise ValueError(
-            f"`min_per_layer: {spec.min_per_layer}` is for head, kv_group and neuron: a layer has "
-            f"one {blocks[0]}, and it may go"
-        )
-
-
-def _check_overlap(spec: "PruneSpec | PruneGrid", kinds: tuple[Granularity, ...]) -> None:
-    """A budget of what goes in all counts a unit once, be it named by itself or in a block."""
-    for whole, part in (("layer", "attention"), ("layer", "ffn"), ("kv_group", "head")):
-        if whole in kinds and part in kinds:
-            raise ValueError(f"`granularity` names both {whole} and {part}, which overlap")
-    if spec.scope == "global" and spec.budget != "units":
-        return
-    for whole, parts in _PARTS.items():
-        for part in parts:
-            if whole in kinds and part in kinds:
-                raise ValueError(
-                    f"`granularity` names both {whole} and its part {part}, which `scope: "
-                    f"{spec.scope}` with `budget: {spec.budget}` would count twice; set `scope: "
-                    "global` and `budget: parameters` or `flops`"
-                )
 
 
 class PruneVariant(Spec):
@@ -247,7 +148,7 @@ class PruneGrid(Spec):
             raise ValueError(
                 "`save_models` needs `form: remove`: a mask is not part of a checkpoint"
             )
-        _check_granularity(self)
+        check_granularity(self, self.fractions)
         if self.calibration_seeds is not None and self.calibration is None:
             raise ValueError("`calibration_seeds` needs `calibration`")
         for field in ("scorers", "fractions", "seeds", "calibration_seeds"):
