@@ -229,8 +229,7 @@ def mask(model: PreTrainedModel, plan: PruningPlan) -> PreTrainedModel:
     """A copy of the model whose removed units are multiplied by zero.
 
     Parameters, cost and shapes stay those of the model. The copy refuses to be saved: a mask lives
-    in hooks, which a checkpoint does not hold. Single weights
-    are set to zero, they need no hook.
+    in hooks, which a checkpoint does not hold. Single weights are set to zero, they need no hook.
 
     Args:
         model: Dense or pruned model; it is not changed.

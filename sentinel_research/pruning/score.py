@@ -12,6 +12,7 @@ from sentinel_research.data.calibration_set import CalibrationSet
 from sentinel_research.errors import UsageError
 from sentinel_research.models.layout import structure_of
 from sentinel_research.pruning.calibrate import Statistics, Totals, collect
+from sentinel_research.pruning.layout_check import check_layout
 from sentinel_research.pruning.meters import METERS, Need
 from sentinel_research.pruning.scoring import ScoringInputs
 from sentinel_research.registry import Plugin, get
@@ -103,11 +104,13 @@ def score_units(
         The scores. For single weights there are none: they are chosen matrix by matrix.
 
     Raises:
-        UsageError: if the scorer or the family is unknown, calibration is missing or does not suit
-            the model, or the scorer cannot score the kind, or returns another number of scores or
-            one that is not finite.
+        UsageError: if the scorer or the family is unknown, the model's weights are quantised or not
+            laid out as the family's are, calibration is missing or does not suit the model, or the
+            scorer cannot score the kind, or returns another number of scores or one that is not
+            finite.
     """
     start = time.perf_counter()
+    check_layout(model)
     plugin, needs = get("scorers", spec.scorer), needs_of(spec)
     if not needs:
         # a pass for other scorers has nothing to do with this one

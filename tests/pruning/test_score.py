@@ -291,3 +291,11 @@ def test_statistic_that_a_scorer_cannot_have_is_refused(
 def test_every_statistic_is_read_by_a_scorer_that_comes_with_the_package() -> None:
     read = {need for n in registry.names("scorers") for need in registry.get("scorers", n).needs}
     assert read == set(METERS)
+
+
+@pytest.mark.parametrize("scorer", ["random", "magnitude_l2", "wanda"])
+def test_quantised_model_is_refused_before_it_is_scored(scorer: str) -> None:
+    model = tiny_model("gpt2")
+    model.config.quantization_config = {"quant_method": "any"}
+    with pytest.raises(UsageError, match="weights are quantised"):
+        score_units(model, _spec(scorer), CALIBRATION)
