@@ -1,0 +1,1 @@
+"""Operators over sequences: each has a naive twin that defines it, and kernels that equal it."""
