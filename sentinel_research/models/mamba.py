@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
+from torch.nn.functional import conv2d, linear, pad
 from transformers import Cache, PreTrainedModel
 from transformers.models.mamba.modeling_mamba import MambaMixer
 
@@ -75,13 +75,18 @@ class ScanMixer(MambaMixer):
 
     def _convolve(self, x: Tensor, cache: Cache | None) -> Tensor:
         """Causal depthwise convolution and activation; [batch, seq, channels] both."""
-        seq, width = x.shape[1], self.conv_kernel_size
-        x = x.transpose(1, 2)
+        seq, context = x.shape[1], self.conv_kernel_size - 1
         if cache is not None:
-            x = cache.update_conv_state(x, self.layer_idx, conv_kernel_size=width)
-            x = x[..., -(seq + width - 1) :]
-        mixed = self.conv1d(x)[..., : x.shape[-1]][..., -seq:]
-        return self.act(mixed).transpose(1, 2)
+            x = cache.update_conv_state(
+                x.transpose(1, 2), self.layer_idx, conv_kernel_size=context + 1
+            ).transpose(1, 2)
+        x = pad(x, (0, 0, context, 0))[:, -(seq + context) :]
+        # as an image of height 1 with the channels last, which is how `x` lies in memory: a
+        # convolution in one dimension copies it into another order and back
+        image = x.transpose(1, 2).unsqueeze(2)  # [batch, channels, 1, seq + context]
+        kernel = self.conv1d.weight.unsqueeze(2)
+        mixed = conv2d(image, kernel, self.conv1d.bias, groups=image.shape[1])
+        return self.act(mixed.squeeze(2).transpose(1, 2))
 
 
 def _is_on_cpu(mixer: "ScanMixer", hidden_states: Tensor) -> bool:

@@ -22,7 +22,7 @@ import numpy as np
 from sentinel_research.ops.compiled import compiled
 from sentinel_research.ops.vector_math import exp, sigmoid, softplus
 
-BLOCK = 32
+BLOCK = 64
 """Channels of one job."""
 EVERY = 32
 """Steps between stored states."""
