@@ -75,7 +75,17 @@ _BUILT_IN = {
     },
     "architectures": {
         name: f"sentinel_research.models.architectures:{name}"
-        for name in ("gpt2", "opt", "bloom", "gpt_neox", "llama", "mistral", "qwen2")
+        for name in (
+            "gpt2",
+            "opt",
+            "bloom",
+            "gpt_neox",
+            "llama",
+            "mistral",
+            "qwen2",
+            "mamba",
+            "mamba2",
+        )
     },
     "recoveries": {},
 }

@@ -9,6 +9,8 @@ from transformers import (
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
+    MambaConfig,
+    MambaForCausalLM,
     PreTrainedModel,
 )
 
@@ -32,6 +34,10 @@ class Scale:
     """Configuration of the GPT-2."""
     llama: dict[str, Any]
     """Configuration of the LLaMA; key/value heads are added."""
+    mamba: dict[str, Any]
+    """Configuration of the Mamba."""
+    mamba_length: int
+    """Tokens that it reads."""
     num_sequences: int
     """Calibration sequences."""
     sequence_length: int
@@ -60,6 +66,8 @@ SCALES: dict[Size, Scale] = {
             "intermediate_size": 64,
             "vocab_size": 300,
         },
+        mamba={"num_hidden_layers": 2, "hidden_size": 32, "vocab_size": 300},
+        mamba_length=40,
         num_sequences=4,
         sequence_length=16,
         batch_size=2,
@@ -78,6 +86,8 @@ SCALES: dict[Size, Scale] = {
             "intermediate_size": 2048,
             "vocab_size": 32000,
         },
+        mamba={"num_hidden_layers": 4, "hidden_size": 256, "vocab_size": 1000},
+        mamba_length=2048,
         num_sequences=8,
         sequence_length=128,
         batch_size=4,
@@ -107,6 +117,11 @@ def llama(size: Size, device: str, num_kv_heads: int) -> PreTrainedModel:
     """
     config = LlamaConfig(**SCALES[size].llama, **_TOKENS, num_key_value_heads=num_kv_heads)
     return _built(LlamaForCausalLM, config, device)
+
+
+def mamba(size: Size, **config: Any) -> PreTrainedModel:
+    """A random Mamba on the CPU in evaluation mode, as transformers runs it."""
+    return _built(MambaForCausalLM, MambaConfig(**SCALES[size].mamba, **_TOKENS, **config), "cpu")
 
 
 def _built(model_class: Any, config: Any, device: str) -> PreTrainedModel:

@@ -8,6 +8,7 @@ from sentinel_research.bench.calibration import bench_calibration
 from sentinel_research.bench.files import read_file, write_file
 from sentinel_research.bench.forward import bench_forward
 from sentinel_research.bench.machine import device_name
+from sentinel_research.bench.mamba import bench_mamba
 from sentinel_research.bench.models import SCALES, gpt2
 from sentinel_research.bench.peers import bench_peers
 from sentinel_research.bench.pruning import bench_pruning
@@ -19,6 +20,7 @@ _RUN: dict[SectionName, Callable[[Size, str, int], Section]] = {
     "pruning": bench_pruning,
     "forward": bench_forward,
     "peers": bench_peers,
+    "mamba": bench_mamba,
 }
 
 

@@ -15,8 +15,8 @@ from sentinel_research.record import Check
 from sentinel_research.specs import Spec
 
 Size = Literal["tiny", "124m"]
-SectionName = Literal["calibration", "pruning", "forward", "peers"]
-SECTIONS: tuple[SectionName, ...] = ("calibration", "pruning", "forward", "peers")
+SectionName = Literal["calibration", "pruning", "forward", "peers", "mamba"]
+SECTIONS: tuple[SectionName, ...] = ("calibration", "pruning", "forward", "peers", "mamba")
 
 
 class _Row(Spec):
@@ -103,15 +103,15 @@ class BenchModel(_Row):
     """transformers' `model_type`."""
     num_layers: int
     """Decoder layers."""
-    num_heads: int
-    """Query heads of a layer."""
-    num_kv_heads: int
+    num_heads: int | None
+    """Query heads of a layer; null without attention, and so are the next."""
+    num_kv_heads: int | None
     """Key/value heads of a layer."""
     hidden_size: int
     """Width of the residual stream."""
     num_parameters: int
     """Parameters, tied ones once."""
-    attn_implementation: str
+    attn_implementation: str | None
     """Attention kernel."""
 
 
@@ -237,6 +237,17 @@ class PeersSection(Section):
     """Requests; comparisons are named `CASE/prune` and `CASE/forward`."""
 
 
+class MambaSection(Section):
+    """Mamba behind this package's scan, beside transformers' other ways to run it on a CPU."""
+
+    sequence_length: int
+    """Tokens, one sequence."""
+    kernels: dict[str, str]
+    """What computed the scan, by who was timed."""
+    not_measured: dict[str, str] = Field(default_factory=dict)
+    """Comparison -> why it was not made."""
+
+
 class SpeedFile(_Row):
     """Everything measured on one device at one size."""
 
@@ -254,6 +265,8 @@ class SpeedFile(_Row):
     """Forward passes."""
     peers: PeersSection | None = None
     """Another package."""
+    mamba: MambaSection | None = None
+    """The selective scan."""
 
     def section(self, name: SectionName) -> Section | None:
         """One section, null if it was not measured."""

@@ -3,6 +3,7 @@
 from sentinel_research.bench.schema import (
     Comparison,
     ForwardSection,
+    MambaSection,
     PeerCase,
     PeerResult,
     PeersSection,
@@ -19,6 +20,9 @@ def lines_of(section: Section) -> list[str]:
     found = [_comparison(one) for one in section.comparisons]
     if isinstance(section, ForwardSection):
         found = _forward(section)
+    if isinstance(section, MambaSection):
+        found = [_speed_up(one) for one in section.comparisons]
+        found += [f"{name} was not measured: {why}" for name, why in section.not_measured.items()]
     if isinstance(section, PruningSection):
         found += _memory(section)
     if isinstance(section, PeersSection):
@@ -36,6 +40,14 @@ def _comparison(one: Comparison) -> str:
     return (
         f"{one.name}: {_ratio(one.wall)} times ({one.alternative}); "
         f"processor time {one.cpu.median:.2f}; {one.num_pairs} pairs"
+    )
+
+
+def _speed_up(one: Comparison) -> str:
+    wall = one.wall
+    return (
+        f"{one.name}: {1 / wall.median:.2f}x [{1 / wall.high:.2f}, {1 / wall.low:.2f}] as fast as "
+        f"{one.alternative}; processor time {1 / one.cpu.median:.2f}x; {one.num_pairs} pairs"
     )
 
 

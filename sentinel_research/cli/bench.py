@@ -10,15 +10,16 @@ if TYPE_CHECKING:
     from sentinel_research.bench.schema import Section
 
 bench = App(name="bench", help="Measure speed, each as a ratio to something measured beside it.")
-SectionName = Literal["calibration", "pruning", "forward", "peers"]
-_DEFAULT: tuple[SectionName, ...] = ("calibration", "pruning", "forward")
+PruningPart = Literal["calibration", "pruning", "forward", "peers"]
+SectionName = Literal[PruningPart, "mamba"]
+_DEFAULT: tuple[PruningPart, ...] = ("calibration", "pruning", "forward")
 
 
 @bench.command
 def pruning(
     *,
     output: Path | None = None,
-    section: Annotated[list[SectionName] | None, Parameter(negative="")] = None,
+    section: Annotated[list[PruningPart] | None, Parameter(negative="")] = None,
     peers: Annotated[bool, Parameter(negative="")] = False,
     size: Literal["tiny", "124m"] = "124m",
     device: str = "cpu",
@@ -46,6 +47,42 @@ def pruning(
     pairs
         Rounds in which a thing and its alternative are timed; 7 by default, 3 at size tiny.
     """
+    chosen: set[SectionName] = {*(section or _DEFAULT), *(("peers",) if peers else ())}
+    return _measure(chosen, size=size, device=device, pairs=pairs, output=output)
+
+
+@bench.command
+def mamba(
+    *,
+    output: Path | None = None,
+    size: Literal["tiny", "124m"] = "124m",
+    pairs: int | None = None,
+) -> int:
+    """Time Mamba on the compiled scan beside transformers' own ways to run it on a CPU.
+
+    Forward passes are compared with transformers' eager loop, forward and backward passes with
+    the package mambapy: pip install sentinel-research[peers].
+
+    Parameters
+    ----------
+    output
+        File that the section joins; without it the JSON goes to stdout.
+    size
+        124m: width 256, 4 layers, 2048 tokens, some minutes; tiny: a rehearsal.
+    pairs
+        Rounds in which a thing and its alternative are timed; 7 by default, 3 at size tiny.
+    """
+    return _measure({"mamba"}, size=size, device="cpu", pairs=pairs, output=output)
+
+
+def _measure(
+    chosen: set[SectionName],
+    *,
+    size: Literal["tiny", "124m"],
+    device: str,
+    pairs: int | None,
+    output: Path | None,
+) -> int:
     from sentinel_research.cli.run import prepare_process
 
     prepare_process()
@@ -53,7 +90,6 @@ def pruning(
     from sentinel_research.bench.run import bench as measure
     from sentinel_research.bench.schema import SECTIONS
 
-    chosen: set[SectionName] = {*(section or _DEFAULT), *(("peers",) if peers else ())}
     found = measure(
         list(chosen), size=size, device=device, num_pairs=pairs, output=output, told=_show
     )

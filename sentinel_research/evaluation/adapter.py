@@ -111,9 +111,12 @@ class SentinelLM(HFLM):
         super()._create_tokenizer(pretrained, tokenizer, revision=revision, **kwargs)
 
     def _create_model(self, **kwargs: Any) -> None:
+        from sentinel_research.models import use_scan
+
         kwargs["pretrained"] = self._folder
         if any(kwargs.get(option) for option in _HFLM_LOADING):
             super()._create_model(**kwargs)
+            use_scan(self.model)
         else:
             self._model = self._load(kwargs)
         if self._prune_spec is None:

@@ -7,8 +7,10 @@ import sentinel_research.models.pruned as _pruned  # noqa: F401
 from sentinel_research.models.anatomy import ANATOMIES, Anatomy, anatomy_of, context_length
 from sentinel_research.models.architectures import build
 from sentinel_research.models.checkpoint import check_checkpoint, find_folder, save
+from sentinel_research.models.kernels import check_comparable, kernels_of
 from sentinel_research.models.layout import structure_of
 from sentinel_research.models.load import Loaded, load_stored, load_tokenizer, place
+from sentinel_research.models.mamba import use_library, use_scan
 
 __all__ = [
     "ANATOMIES",
@@ -17,11 +19,15 @@ __all__ = [
     "anatomy_of",
     "build",
     "check_checkpoint",
+    "check_comparable",
     "context_length",
     "find_folder",
+    "kernels_of",
     "load_stored",
     "load_tokenizer",
     "place",
     "save",
     "structure_of",
+    "use_library",
+    "use_scan",
 ]

@@ -19,6 +19,10 @@ from transformers import (
     GPTNeoXForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
+    Mamba2Config,
+    Mamba2ForCausalLM,
+    MambaConfig,
+    MambaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
     OPTConfig,
@@ -31,6 +35,7 @@ from transformers import (
 )
 
 from sentinel_research.errors import UsageError, did_you_mean
+from sentinel_research.models.mamba import use_scan
 from sentinel_research.registry import architecture, get
 
 _FROM_TOKENIZER = ("vocab_size", "bos_token_id", "eos_token_id", "pad_token_id")
@@ -57,6 +62,7 @@ def build(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model: PreTrainedModel = plugin(config, tokenizer)
+    use_scan(model)
     return model.train()
 
 
@@ -191,6 +197,45 @@ def qwen2(config: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> PreTrai
         UsageError: if a key is unknown or the values do not fit together.
     """
     return _untrained(Qwen2Config, Qwen2ForCausalLM, config, tokenizer)
+
+
+@architecture(
+    "mamba",
+    summary="selective state space model, linear in the length, no attention",
+    reference="Gu and Dao 2023, https://arxiv.org/abs/2312.00752",
+)
+def mamba(config: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    """Mamba, untrained, with transformers' own initialisation.
+
+    Args:
+        config: Keyword arguments of transformers' MambaConfig, for example `hidden_size`,
+            `num_hidden_layers`, `state_size`, `conv_kernel`, `expand`.
+        tokenizer: Gives vocabulary and special tokens.
+
+    Raises:
+        UsageError: if a key is unknown or the values do not fit together.
+    """
+    return _untrained(MambaConfig, MambaForCausalLM, config, tokenizer)
+
+
+@architecture(
+    "mamba2",
+    summary="Mamba with one decay rate a head, as products of matrices by chunk",
+    reference="Dao and Gu 2024, https://arxiv.org/abs/2405.21060",
+)
+def mamba2(config: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    """Mamba2, untrained, with transformers' own initialisation.
+
+    Args:
+        config: Keyword arguments of transformers' Mamba2Config, for example `hidden_size`,
+            `num_hidden_layers`, `num_heads`, `head_dim`, `state_size`, `chunk_size`;
+            `num_heads * head_dim` must be `expand * hidden_size`.
+        tokenizer: Gives vocabulary and special tokens.
+
+    Raises:
+        UsageError: if a key is unknown or the values do not fit together.
+    """
+    return _untrained(Mamba2Config, Mamba2ForCausalLM, config, tokenizer)
 
 
 def _untrained(

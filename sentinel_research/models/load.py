@@ -22,7 +22,9 @@ from sentinel_research.models.checkpoint import (
     hash_weights,
     read_json,
 )
+from sentinel_research.models.kernels import kernels_of
 from sentinel_research.models.layout import structure_of
+from sentinel_research.models.mamba import use_scan
 from sentinel_research.specs import ModelSpec
 
 _NUM_KEYS_SHOWN = 4
@@ -57,8 +59,8 @@ def load_stored(spec: ModelSpec) -> Loaded:
 
     Returns:
         Model, tokenizer, and a report: `pretrained`, `model_type`, `num_parameters`, `dtype`,
-        `device`, `attn_implementation`, `weights_sha256` per file, and for a pruned checkpoint
-        `kept_heads` and `pruning`.
+        `device`, `attn_implementation`, `kernels`, `weights_sha256` per file, and for a pruned
+        checkpoint `kept_heads` and `pruning`.
 
     Raises:
         UsageError: if the spec names an architecture instead, or an absent device.
@@ -76,6 +78,7 @@ def load_stored(spec: ModelSpec) -> Loaded:
     nn.Module.to(model, device=device).eval()
     tokenizer = load_tokenizer(spec)
     _check_vocabulary(tokenizer, model)
+    use_scan(model)
     report: dict[str, Any] = {
         "pretrained": spec.pretrained,
         "model_type": model.config.model_type,
@@ -83,6 +86,7 @@ def load_stored(spec: ModelSpec) -> Loaded:
         "dtype": str(model.dtype).removeprefix("torch."),
         "device": str(model.device),
         "attn_implementation": model.config._attn_implementation,
+        "kernels": kernels_of(model),
         "weights_sha256": hash_weights(files),
     }
     if model.config.model_type.startswith(PRUNED_PREFIX):

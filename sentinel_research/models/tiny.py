@@ -17,6 +17,10 @@ from transformers import (
     GPTNeoXForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
+    Mamba2Config,
+    Mamba2ForCausalLM,
+    MambaConfig,
+    MambaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
     OPTConfig,
@@ -28,6 +32,7 @@ from transformers import (
 )
 
 from sentinel_research.errors import UsageError, did_you_mean
+from sentinel_research.models.mamba import use_scan
 
 NUM_BYTES = 256
 _SPECIAL = ("<bos>", "<eos>", "<pad>")
@@ -87,6 +92,19 @@ _DEFAULTS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
 }  # fmt: skip
 
 FAMILIES = tuple(_DEFAULTS)
+"""Families with heads, which can be pruned."""
+
+_RECURRENT: dict[str, tuple[Any, Any, dict[str, Any]]] = {
+    "mamba": (MambaConfig, MambaForCausalLM, {"num_hidden_layers": 3, "hidden_size": 21,
+        "state_size": 5, "time_step_rank": 3}),
+    "mamba2": (Mamba2Config, Mamba2ForCausalLM, {"num_hidden_layers": 3, "hidden_size": 20,
+        "state_size": 5, "num_heads": 8, "head_dim": 5, "n_groups": 2, "chunk_size": 8}),
+}  # fmt: skip
+RECURRENT = tuple(_RECURRENT)
+"""Families with states instead of heads."""
+
+# random values of any size would leave a memory of less than a token
+_TIMESCALES = ("A_log", "dt_proj.bias", "dt_bias")
 
 
 def tiny_model(
@@ -95,7 +113,7 @@ def tiny_model(
     """A random model with a few thousand parameters.
 
     Args:
-        family: One of `FAMILIES`.
+        family: One of `FAMILIES` or `RECURRENT`.
         seed: Of all parameters; torch's global generators are left as they were.
         attn_implementation: `sdpa`, `eager`, or `auto` for the family's best.
         **config: Overrides of the configuration (transformers' names).
@@ -110,20 +128,23 @@ def tiny_model(
         >>> tiny_model("llama", seed=1, num_key_value_heads=2).config.num_key_value_heads
         2
     """
-    if family not in _DEFAULTS:
-        raise UsageError(f"no tiny model of family '{family}'", did_you_mean(family, _DEFAULTS))
+    known = {**_DEFAULTS, **_RECURRENT}
+    if family not in known:
+        raise UsageError(f"no tiny model of family '{family}'", did_you_mean(family, known))
     tokens = {
         "vocab_size": VOCAB_SIZE,
         "bos_token_id": NUM_BYTES,
         "eos_token_id": NUM_BYTES + 1,
         "pad_token_id": NUM_BYTES + 2,
     }
-    config_class, model_class, defaults = _DEFAULTS[family]
+    config_class, model_class, defaults = known[family]
     with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
         model: PreTrainedModel = model_class(config_class(**{**tokens, **defaults, **config}))
     _perturb(model, seed)
     if attn_implementation != "auto":
         model.set_attn_implementation(attn_implementation)
+    use_scan(model)
     return model.eval()
 
 
@@ -132,6 +153,9 @@ def _perturb(model: PreTrainedModel, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():
         noise = torch.randn(parameter.shape, generator=generator)
+        if name.endswith(_TIMESCALES):
+            parameter.add_(0.1 * noise)
+            continue
         is_norm = parameter.ndim == 1 and name.endswith("weight")
         # strong enough for attention that is far from uniform, so that every head matters
         parameter.copy_(1 + 0.3 * noise if is_norm else 0.3 * noise)

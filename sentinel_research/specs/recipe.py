@@ -31,7 +31,8 @@ class EvalSpec(Spec):
     num_fewshot: int | None = Field(default=None, ge=0)
     """Examples in the prompt; null keeps each task's own."""
     max_length: int | None = Field(default=None, gt=0)
-    """Perplexity window in tokens; null is the model's context."""
+    """Perplexity window in tokens; null is the model's context, and 2048 where there is no limit
+    (Mamba, BLOOM)."""
     prefix_token_id: int | None = Field(default=None, ge=0)
     """Token before a text's first; null is the tokenizer's BOS or EOS."""
     add_bos_token: bool | None = None

@@ -23,6 +23,7 @@ from transformers import (
 from transformers.trainer_utils import get_last_checkpoint
 
 from sentinel_research.errors import DataError, DivergedError
+from sentinel_research.models import kernels_of
 from sentinel_research.progress import Progress, Silent
 from sentinel_research.specs import TrainSpec
 
@@ -131,6 +132,7 @@ def train(
         "num_tokens": trainer.state.global_step * spec.batch_size * (blocks.shape[1] - 1),
         "num_blocks": len(blocks),
         "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "kernels": kernels_of(model),
         "losses": losses,
         "resumed": resumed_from is not None,
         "seconds": time.perf_counter() - start,

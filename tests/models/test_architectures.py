@@ -6,8 +6,8 @@ from hypothesis import given, strategies
 
 from sentinel_research.errors import UsageError
 from sentinel_research.models.architectures import build
-from sentinel_research.models.tiny import FAMILIES, byte_tokenizer, tiny_model
-from sentinel_research.registry import get
+from sentinel_research.models.tiny import FAMILIES, RECURRENT, byte_tokenizer, tiny_model
+from sentinel_research.registry import get, names
 
 _COMMON = {"num_hidden_layers": 2, "num_attention_heads": 4, "hidden_size": 24}
 _GROUPED = {**_COMMON, "num_key_value_heads": 2, "intermediate_size": 17}
@@ -19,11 +19,13 @@ SMALL = {
     "llama": _GROUPED,
     "mistral": {**_GROUPED, "sliding_window": 8},
     "qwen2": _GROUPED,
+    "mamba": {"num_hidden_layers": 2, "hidden_size": 12},
+    "mamba2": {"num_hidden_layers": 2, "hidden_size": 12, "num_heads": 6, "head_dim": 4},
 }
 
 
 def test_every_family_that_can_be_pruned_can_be_trained() -> None:
-    assert set(SMALL) == set(FAMILIES)
+    assert set(SMALL) == {*FAMILIES, *RECURRENT} == set(names("architectures"))
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -63,8 +65,19 @@ def test_gpt2_accepts_the_common_names_too() -> None:
         ("gpt2", {"n_head": 5, "n_embd": 32}, "gpt2 config does not work"),
         ("llama", {"num_attention_heads": 3, "hidden_size": 32}, "llama config does not work"),
         ("llama", {"hidden_size": "wide"}, "llama config does not work"),
+        ("mamba", {"d_model": 12}, "unknown mamba config key 'd_model'"),
+        ("mamba2", {"hidden_size": 12}, "mamba2 config does not work"),
     ],
-    ids=["gpt2_key", "llama_key", "vocabulary", "gpt2_heads", "llama_heads", "type"],
+    ids=[
+        "gpt2_key",
+        "llama_key",
+        "vocabulary",
+        "gpt2_heads",
+        "llama_heads",
+        "type",
+        "mamba_key",
+        "mamba2_heads",
+    ],
 )
 def test_config_that_cannot_work_is_refused(
     name: str, config: dict[str, object], message: str
@@ -91,7 +104,7 @@ def test_byte_tokenizer_gives_every_text_back(text: str) -> None:
 _tokenizer = byte_tokenizer()
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, *RECURRENT])
 def test_tiny_model_is_seeded_and_random_everywhere(family: str) -> None:
     one, same, other = (tiny_model(family, seed=seed) for seed in (1, 1, 2))
     for a, b, c in zip(one.parameters(), same.parameters(), other.parameters(), strict=True):
