@@ -85,6 +85,7 @@ _BUILT_IN = {
             "qwen2",
             "mamba",
             "mamba2",
+            "sentinel",
         )
     },
     "recoveries": {},

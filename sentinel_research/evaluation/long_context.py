@@ -7,6 +7,7 @@ limited has no numbers beyond its limit, only the reason.
 """
 
 import inspect
+import itertools
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -23,17 +24,20 @@ from sentinel_research.models import context_length
 from sentinel_research.models.anatomy import ANATOMIES, PRUNED_PREFIX
 from sentinel_research.models.modes import evaluating
 
+_LARGEST_EXPONENT = math.log(np.finfo(np.float64).max)
+
 
 class Bucket(NamedTuple):
     """Positions from `start` to before `stop`."""
 
     start: int
     stop: int
-    nats_per_token: float
-    """Mean negative log-likelihood."""
+    nats_per_token: float | None
+    """Mean negative log-likelihood of what is finite; None if nothing is."""
     stderr: float | None
     """Of that mean, over sequences; None for a single one."""
-    perplexity: float
+    perplexity: float | None
+    """None if it is too large for a float."""
 
 
 class Cost(NamedTuple):
@@ -95,8 +99,7 @@ def measure_long_context(
     edges = [0, *readable]
     return LongContext(
         buckets=tuple(
-            _bucket(per_sequence, start, stop)
-            for start, stop in zip(edges[:-1], edges[1:], strict=True)
+            _bucket(per_sequence, start, stop) for start, stop in itertools.pairwise(edges)
         ),
         costs=tuple(_cost(model, tokens[:1, : length + 1], window) for length in readable),
         num_sequences=len(tokens),
@@ -144,11 +147,14 @@ def _cached(model: PreTrainedModel, cache: Cache) -> dict[str, Any]:
 
 def _bucket(losses: Float[Tensor, "batch length"], start: int, stop: int) -> Bucket:
     part = losses[:, start:stop]
-    means = part.nanmean(1) if part.isnan().any() else part.mean(1)
-    finite = means[means.isfinite()]
-    mean = finite.mean().item() if len(finite) else math.nan
-    stderr = finite.std().item() / math.sqrt(len(finite)) if len(finite) > 1 else None
-    return Bucket(start, stop, mean, stderr, math.exp(mean))
+    counts = part.isfinite().sum(1)
+    sums = torch.where(part.isfinite(), part, 0).sum(1)
+    means = (sums / counts)[counts > 0]
+    if not len(means):
+        return Bucket(start, stop, None, None, None)
+    mean = means.mean().item()
+    stderr = means.std().item() / math.sqrt(len(means)) if len(means) > 1 else None
+    return Bucket(start, stop, mean, stderr, math.exp(mean) if mean < _LARGEST_EXPONENT else None)
 
 
 def _cost(model: PreTrainedModel, tokens: Int64[Tensor, "1 length"], window: int) -> Cost:

@@ -36,7 +36,8 @@ from transformers import (
 
 from sentinel_research.errors import UsageError, did_you_mean
 from sentinel_research.models.mamba import use_scan
-from sentinel_research.registry import architecture, get
+from sentinel_research.models.sentinel import SentinelConfig, SentinelForCausalLM
+from sentinel_research.registry import Plugin, architecture, get
 
 _FROM_TOKENIZER = ("vocab_size", "bos_token_id", "eos_token_id", "pad_token_id")
 
@@ -66,176 +67,94 @@ def build(
     return model.train()
 
 
-@architecture(
-    "gpt2",
+def _built_by(
+    config_class: type[PretrainedConfig],
+    model_class: type[PreTrainedModel],
+    *,
+    name: str,
+    summary: str,
+    reference: str,
+) -> Plugin:
+    """Register an architecture whose recipe keys are those of a configuration class."""
+
+    def untrained(config: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+        return _untrained(config_class, model_class, config, tokenizer)
+
+    # the registry knows built-in entries by where they are
+    untrained.__name__ = name
+    return architecture(name, summary=summary, reference=reference)(untrained)
+
+
+gpt2 = _built_by(
+    GPT2Config,
+    GPT2LMHeadModel,
+    name="gpt2",
     summary="decoder with learned positions, multi-head attention and GELU",
     reference="Radford et al. 2019, Language Models are Unsupervised Multitask Learners",
 )
-def gpt2(config: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-    """GPT-2, untrained.
-
-    Args:
-        config: Keyword arguments of transformers' GPT2Config, for example `n_layer`, `n_head`,
-            `n_embd`, `n_positions`.
-        tokenizer: Gives vocabulary and special tokens.
-
-    Raises:
-        UsageError: if a key is unknown or the values do not fit together.
-    """
-    return _untrained(GPT2Config, GPT2LMHeadModel, config, tokenizer)
-
-
-@architecture(
-    "llama",
+llama = _built_by(
+    LlamaConfig,
+    LlamaForCausalLM,
+    name="llama",
     summary="decoder with rotary positions, grouped-query attention and SwiGLU",
     reference="Touvron et al. 2023, https://arxiv.org/abs/2302.13971",
 )
-def llama(config: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-    """LLaMA, untrained.
-
-    Args:
-        config: Keyword arguments of transformers' LlamaConfig, for example `hidden_size`,
-            `num_hidden_layers`, `num_attention_heads`, `num_key_value_heads`.
-        tokenizer: Gives vocabulary and special tokens.
-
-    Raises:
-        UsageError: if a key is unknown or the values do not fit together.
-    """
-    return _untrained(LlamaConfig, LlamaForCausalLM, config, tokenizer)
-
-
-@architecture(
-    "opt",
+opt = _built_by(
+    OPTConfig,
+    OPTForCausalLM,
+    name="opt",
     summary="decoder with learned positions, pre- or post-norm, ReLU",
     reference="Zhang et al. 2022, https://arxiv.org/abs/2205.01068",
 )
-def opt(config: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-    """OPT, untrained.
-
-    Args:
-        config: Keyword arguments of transformers' OPTConfig, for example `hidden_size`,
-            `num_hidden_layers`, `num_attention_heads`, `ffn_dim`.
-        tokenizer: Gives vocabulary and special tokens.
-
-    Raises:
-        UsageError: if a key is unknown or the values do not fit together.
-    """
-    return _untrained(OPTConfig, OPTForCausalLM, config, tokenizer)
-
-
-@architecture(
-    "bloom",
+bloom = _built_by(
+    BloomConfig,
+    BloomForCausalLM,
+    name="bloom",
     summary="decoder with ALiBi positions and GELU",
     reference="BigScience 2022, https://arxiv.org/abs/2211.05100",
 )
-def bloom(config: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-    """BLOOM, untrained.
-
-    Args:
-        config: Keyword arguments of transformers' BloomConfig, for example `hidden_size`,
-            `n_layer`, `n_head`.
-        tokenizer: Gives vocabulary and special tokens.
-
-    Raises:
-        UsageError: if a key is unknown or the values do not fit together.
-    """
-    return _untrained(BloomConfig, BloomForCausalLM, config, tokenizer)
-
-
-@architecture(
-    "gpt_neox",
+gpt_neox = _built_by(
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
+    name="gpt_neox",
     summary="decoder with rotary positions and parallel residual",
     reference="Black et al. 2022, https://arxiv.org/abs/2204.06745",
 )
-def gpt_neox(config: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-    """GPT-NeoX (Pythia), untrained.
-
-    Args:
-        config: Keyword arguments of transformers' GPTNeoXConfig, for example `hidden_size`,
-            `num_hidden_layers`, `num_attention_heads`, `intermediate_size`.
-        tokenizer: Gives vocabulary and special tokens.
-
-    Raises:
-        UsageError: if a key is unknown or the values do not fit together.
-    """
-    return _untrained(GPTNeoXConfig, GPTNeoXForCausalLM, config, tokenizer)
-
-
-@architecture(
-    "mistral",
+mistral = _built_by(
+    MistralConfig,
+    MistralForCausalLM,
+    name="mistral",
     summary="LLaMA with sliding-window attention",
     reference="Jiang et al. 2023, https://arxiv.org/abs/2310.06825",
 )
-def mistral(config: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-    """Mistral, untrained.
-
-    Args:
-        config: Keyword arguments of transformers' MistralConfig, for example `hidden_size`,
-            `num_hidden_layers`, `num_attention_heads`, `num_key_value_heads`, `sliding_window`.
-        tokenizer: Gives vocabulary and special tokens.
-
-    Raises:
-        UsageError: if a key is unknown or the values do not fit together.
-    """
-    return _untrained(MistralConfig, MistralForCausalLM, config, tokenizer)
-
-
-@architecture(
-    "qwen2",
+qwen2 = _built_by(
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    name="qwen2",
     summary="LLaMA with biases on query, key and value",
     reference="Yang et al. 2024, https://arxiv.org/abs/2407.10671",
 )
-def qwen2(config: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-    """Qwen2, untrained.
-
-    Args:
-        config: Keyword arguments of transformers' Qwen2Config, for example `hidden_size`,
-            `num_hidden_layers`, `num_attention_heads`, `num_key_value_heads`.
-        tokenizer: Gives vocabulary and special tokens.
-
-    Raises:
-        UsageError: if a key is unknown or the values do not fit together.
-    """
-    return _untrained(Qwen2Config, Qwen2ForCausalLM, config, tokenizer)
-
-
-@architecture(
-    "mamba",
+mamba = _built_by(
+    MambaConfig,
+    MambaForCausalLM,
+    name="mamba",
     summary="selective state space model, linear in the length, no attention",
     reference="Gu and Dao 2023, https://arxiv.org/abs/2312.00752",
 )
-def mamba(config: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-    """Mamba, untrained, with transformers' own initialisation.
-
-    Args:
-        config: Keyword arguments of transformers' MambaConfig, for example `hidden_size`,
-            `num_hidden_layers`, `state_size`, `conv_kernel`, `expand`.
-        tokenizer: Gives vocabulary and special tokens.
-
-    Raises:
-        UsageError: if a key is unknown or the values do not fit together.
-    """
-    return _untrained(MambaConfig, MambaForCausalLM, config, tokenizer)
-
-
-@architecture(
-    "mamba2",
+mamba2 = _built_by(
+    Mamba2Config,
+    Mamba2ForCausalLM,
+    name="mamba2",
     summary="Mamba with one decay rate a head, as products of matrices by chunk",
     reference="Dao and Gu 2024, https://arxiv.org/abs/2405.21060",
 )
-def mamba2(config: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-    """Mamba2, untrained, with transformers' own initialisation.
-
-    Args:
-        config: Keyword arguments of transformers' Mamba2Config, for example `hidden_size`,
-            `num_hidden_layers`, `num_heads`, `head_dim`, `state_size`, `chunk_size`;
-            `num_heads * head_dim` must be `expand * hidden_size`.
-        tokenizer: Gives vocabulary and special tokens.
-
-    Raises:
-        UsageError: if a key is unknown or the values do not fit together.
-    """
-    return _untrained(Mamba2Config, Mamba2ForCausalLM, config, tokenizer)
+sentinel = _built_by(
+    SentinelConfig,
+    SentinelForCausalLM,
+    name="sentinel",
+    summary="attention, the causal resolvent (ResNet-BK), or a list of them per layer (`mixers`)",
+    reference="sentinel_research/models/sentinel, sentinel_research/ops/resolvent",
+)
 
 
 def _untrained(

@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
+from torch import nn
 from transformers import PreTrainedModel
 from transformers.models.mamba import modeling_mamba
 from transformers.models.mamba2 import modeling_mamba2
@@ -15,6 +16,9 @@ from transformers.utils.import_utils import is_mambapy_available
 
 from sentinel_research.errors import UsageError
 from sentinel_research.models.mamba import ScanMixer
+from sentinel_research.models.sentinel.modeling import SentinelDecoderLayer
+from sentinel_research.models.sentinel.resolvent_mixer import ResolventMixer
+from sentinel_research.ops.resolvent import implementation_for
 
 _Kind = Literal["compiled", "batched", "loop", "unknown"]
 _KINDS: dict[str, _Kind] = {
@@ -22,7 +26,9 @@ _KINDS: dict[str, _Kind] = {
     "mamba_ssm": "compiled",
     "mambapy": "batched",
     "torch_chunked": "batched",
+    "chunked": "batched",
     "torch_loop": "loop",
+    "naive": "loop",
     "unknown": "unknown",
     # attention implementations of transformers; others are compiled kernels
     "eager": "batched",
@@ -37,19 +43,31 @@ def kernels_of(model: PreTrainedModel) -> dict[str, str]:
 
     Returns:
         For Mamba `selective_scan`: `numba` (this package), `mamba_ssm` (fused, on a GPU), `mambapy`
-        or `torch_loop`; for Mamba2 `state_space_duality`: `mamba_ssm` or `torch_chunked`; for
-        others `attention`: transformers' name of the implementation.
+        or `torch_loop`; for Mamba2 `state_space_duality`: `mamba_ssm` or `torch_chunked`; for the
+        resolvent `resolvent`: one of its implementations; where there is attention `attention`:
+        transformers' name of the implementation.
     """
+    found: dict[str, str] = {}
     for module in model.modules():
-        if isinstance(module, ScanMixer) and model.device.type == "cpu":
-            return {"selective_scan": "numba"}
-        if isinstance(module, modeling_mamba.MambaMixer):
-            plain = "mambapy" if module.use_mambapy and is_mambapy_available() else "torch_loop"
-            return {"selective_scan": _library(modeling_mamba.mamba_selective_scan, plain)}
-        if isinstance(module, modeling_mamba2.Mamba2Mixer):
-            found = _library(modeling_mamba2.mamba2_chunk_scan, "torch_chunked")
-            return {"state_space_duality": found}
-    return {"attention": model.config._attn_implementation}
+        found.update(_kernel_of(module, model))
+    return found or {"attention": model.config._attn_implementation}
+
+
+def _kernel_of(module: nn.Module, model: PreTrainedModel) -> dict[str, str]:
+    """What one module computes with; empty if it does not mix tokens by a scan."""
+    if isinstance(module, ResolventMixer):
+        return {"resolvent": implementation_for(model.device, module.implementation)}
+    if isinstance(module, SentinelDecoderLayer) and module.mixer_name == "attention":
+        return {"attention": model.config._attn_implementation}
+    if isinstance(module, ScanMixer) and model.device.type == "cpu":
+        return {"selective_scan": "numba"}
+    if isinstance(module, modeling_mamba.MambaMixer):
+        plain = "mambapy" if module.use_mambapy and is_mambapy_available() else "torch_loop"
+        return {"selective_scan": _library(modeling_mamba.mamba_selective_scan, plain)}
+    if isinstance(module, modeling_mamba2.Mamba2Mixer):
+        found = _library(modeling_mamba2.mamba2_chunk_scan, "torch_chunked")
+        return {"state_space_duality": found}
+    return {}
 
 
 def _library(function: Callable[..., Any], plain: str) -> str:

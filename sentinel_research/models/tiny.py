@@ -33,6 +33,7 @@ from transformers import (
 
 from sentinel_research.errors import UsageError, did_you_mean
 from sentinel_research.models.mamba import use_scan
+from sentinel_research.models.sentinel import SentinelConfig, SentinelForCausalLM
 
 NUM_BYTES = 256
 _SPECIAL = ("<bos>", "<eos>", "<pad>")
@@ -99,12 +100,15 @@ _RECURRENT: dict[str, tuple[Any, Any, dict[str, Any]]] = {
         "state_size": 5, "time_step_rank": 3}),
     "mamba2": (Mamba2Config, Mamba2ForCausalLM, {"num_hidden_layers": 3, "hidden_size": 20,
         "state_size": 5, "num_heads": 8, "head_dim": 5, "n_groups": 2, "chunk_size": 8}),
+    "sentinel": (SentinelConfig, SentinelForCausalLM, {"num_hidden_layers": 3, "hidden_size": 24,
+        "num_attention_heads": 3, "intermediate_size": 37, "resolvent_size": 19,
+        "mixers": ["resolvent", "attention", "resolvent"]}),
 }  # fmt: skip
 RECURRENT = tuple(_RECURRENT)
-"""Families with states instead of heads."""
+"""Families with states instead of heads, in some of their layers at least."""
 
 # random values of any size would leave a memory of less than a token
-_TIMESCALES = ("A_log", "dt_proj.bias", "dt_bias")
+_TIMESCALES = ("A_log", "dt_proj.bias", "dt_bias", "raw_width", "energy", "hop_bias")
 
 
 def tiny_model(

@@ -15,7 +15,7 @@ class ModelSpec(Spec):
     """Local folder or hub id of a causal LM. Exclusive with `architecture`."""
     architecture: str | None = None
     """Registered architecture (`sentinel ls architectures`), initialised from `config`."""
-    config: dict[str, int | float | str | bool] = Field(default_factory=dict)
+    config: dict[str, int | float | str | bool | list[str]] = Field(default_factory=dict)
     """Keyword arguments of the architecture's configuration class."""
     tokenizer: str | None = None
     """Local folder or hub id of the tokenizer; with `pretrained` its own by default, with

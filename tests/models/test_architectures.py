@@ -21,6 +21,7 @@ SMALL = {
     "qwen2": _GROUPED,
     "mamba": {"num_hidden_layers": 2, "hidden_size": 12},
     "mamba2": {"num_hidden_layers": 2, "hidden_size": 12, "num_heads": 6, "head_dim": 4},
+    "sentinel": {**_GROUPED, "mixers": ["resolvent", "attention"]},
 }
 
 

@@ -5,8 +5,6 @@ single base pointer, which is what lets LLVM turn it into vector instructions; i
 channel the same instructions whatever the length, so that decoding repeats the full pass exactly.
 """
 
-from typing import Any
-
 import numba
 import numpy as np
 import torch
@@ -14,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sentinel_research.ops.buffers import POOL
+from sentinel_research.ops.compiled import compiled
 from sentinel_research.ops.resolvent.outputs import Gradients, Outputs
 from sentinel_research.ops.threads import share
 
@@ -22,12 +21,8 @@ _TILE = 64
 _STEPS_PER_SUM = 64
 _MIN_CHANNELS_PER_THREAD = 2 * _TILE
 # contraction to fused multiply-add is the only licence: results do not depend on the order of sums
-_OPTIONS: dict[str, Any] = {
-    "fastmath": {"contract", "nsz"},
-    "error_model": "numpy",
-    "nogil": True,
-    "cache": True,
-}
+_FLAGS = ("contract", "nsz")
+_merged = numba.njit(fastmath=set(_FLAGS), error_model="numpy", inline="always")
 
 
 def forward(
@@ -122,21 +117,21 @@ def _span(batch: int, channels: int) -> int:
     return min(rounded, -(-channels // _TILE) * _TILE)
 
 
-@numba.njit(inline="always", **_OPTIONS)
+@_merged
 def _tile_bounds(start, stop, tile):
     """First channel and number of channels; unsigned, because a signed index is tested for < 0."""
     low = start + tile * _TILE
     return np.uint64(low), np.uint64(min(_TILE, stop - low))
 
 
-@numba.njit(inline="always", **_OPTIONS)
+@_merged
 def _load(t, into, planes, b, i, plane, low, size):
     """A row of one plane into a row of the tile, alone in its loop: so it becomes a block copy."""
     for j in range(size):
         t[into, j] = planes[b, i, plane, low + j]
 
 
-@numba.njit(inline="always", **_OPTIONS)
+@_merged
 def _forward_step(t, v):
     """One position: t holds h, c, u; v holds Re x, Im x, Re g, Im g, E, eta."""
     one = t.dtype.type(1)
@@ -154,7 +149,7 @@ def _forward_step(t, v):
         v[3, j] = g_im
 
 
-@numba.njit(inline="always", **_OPTIONS)
+@_merged
 def _forward_span(b, start, stop, h, c, u, strides, energy, width, state, row, green, last):
     num_tiles = (stop - start + _TILE - 1) // _TILE
     t = np.zeros((3, _TILE), dtype=h.dtype)
@@ -193,7 +188,7 @@ def _forward_span(b, start, stop, h, c, u, strides, energy, width, state, row, g
                 last[b, m, low + j] = v[tile, m, j]
 
 
-@numba.njit(inline="always", **_OPTIONS)
+@_merged
 def _backward_step(t):
     """One position of the adjoint.
 
@@ -223,7 +218,7 @@ def _backward_step(t):
         t[20, j] -= w_im
 
 
-@numba.njit(inline="always", **_OPTIONS)
+@_merged
 def _backward_span(
     b, start, stop, c, u, strides, state, row, green, grad_row, grad_green, grad_last,
     dh, dc, du, shifts, grad_state,
@@ -285,7 +280,7 @@ def _backward_span(
                 grad_state[b, m, low + j] = v[tile, m, j]
 
 
-@numba.njit(**_OPTIONS)
+@compiled(_FLAGS)
 def _forward(first, stop, span, h, c, u, strides, energy, width, state, row, green, last):
     num_spans = (row.shape[3] + span - 1) // span
     for item in range(first, stop):
@@ -296,7 +291,7 @@ def _forward(first, stop, span, h, c, u, strides, energy, width, state, row, gre
         )
 
 
-@numba.njit(**_OPTIONS)
+@compiled(_FLAGS)
 def _backward(
     first, stop, span, c, u, strides, state, row, green, grad_row, grad_green, grad_last,
     dh, dc, du, shifts, grad_state,
