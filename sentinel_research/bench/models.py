@@ -38,6 +38,8 @@ class Scale:
     """Configuration of the Mamba."""
     mamba_length: int
     """Tokens that it reads."""
+    resolvent_lengths: tuple[int, ...]
+    """Positions that the resolvent runs over."""
     num_sequences: int
     """Calibration sequences."""
     sequence_length: int
@@ -68,6 +70,7 @@ SCALES: dict[Size, Scale] = {
         },
         mamba={"num_hidden_layers": 2, "hidden_size": 32, "vocab_size": 300},
         mamba_length=40,
+        resolvent_lengths=(16, 32, 64),
         num_sequences=4,
         sequence_length=16,
         batch_size=2,
@@ -88,6 +91,7 @@ SCALES: dict[Size, Scale] = {
         },
         mamba={"num_hidden_layers": 4, "hidden_size": 256, "vocab_size": 1000},
         mamba_length=2048,
+        resolvent_lengths=tuple(2**power for power in range(10, 17)),
         num_sequences=8,
         sequence_length=128,
         batch_size=4,

@@ -12,6 +12,7 @@ from sentinel_research.bench.mamba import bench_mamba
 from sentinel_research.bench.models import SCALES, gpt2
 from sentinel_research.bench.peers import bench_peers
 from sentinel_research.bench.pruning import bench_pruning
+from sentinel_research.bench.resolvent import bench_resolvent
 from sentinel_research.bench.schema import SECTIONS, Section, SectionName, Size, SpeedFile
 from sentinel_research.errors import UsageError
 
@@ -21,6 +22,7 @@ _RUN: dict[SectionName, Callable[[Size, str, int], Section]] = {
     "forward": bench_forward,
     "peers": bench_peers,
     "mamba": bench_mamba,
+    "resolvent": bench_resolvent,
 }
 
 

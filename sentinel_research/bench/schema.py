@@ -7,7 +7,7 @@ agree is refused.
 
 import math
 import statistics
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -15,8 +15,8 @@ from sentinel_research.record import Check
 from sentinel_research.specs import Spec
 
 Size = Literal["tiny", "124m"]
-SectionName = Literal["calibration", "pruning", "forward", "peers", "mamba"]
-SECTIONS: tuple[SectionName, ...] = ("calibration", "pruning", "forward", "peers", "mamba")
+SectionName = Literal["calibration", "pruning", "forward", "peers", "mamba", "resolvent"]
+SECTIONS: tuple[SectionName, ...] = get_args(SectionName)
 
 
 class _Row(Spec):
@@ -248,6 +248,15 @@ class MambaSection(Section):
     """Comparison -> why it was not made."""
 
 
+class ResolventSection(Section):
+    """The causal resolvent over lengths; comparisons are named `PASS/LENGTH`."""
+
+    kernel: str
+    """Which implementation ran."""
+    exponents: dict[str, float]
+    """Pass -> power of the length that its time grows with."""
+
+
 class SpeedFile(_Row):
     """Everything measured on one device at one size."""
 
@@ -267,6 +276,8 @@ class SpeedFile(_Row):
     """Another package."""
     mamba: MambaSection | None = None
     """The selective scan."""
+    resolvent: ResolventSection | None = None
+    """The causal resolvent."""
 
     def section(self, name: SectionName) -> Section | None:
         """One section, null if it was not measured."""

@@ -9,6 +9,7 @@ from sentinel_research.bench.schema import (
     PeersSection,
     PruningSection,
     Ratio,
+    ResolventSection,
     Section,
 )
 
@@ -23,6 +24,11 @@ def lines_of(section: Section) -> list[str]:
     if isinstance(section, MambaSection):
         found = [_speed_up(one) for one in section.comparisons]
         found += [f"{name} was not measured: {why}" for name, why in section.not_measured.items()]
+    if isinstance(section, ResolventSection):
+        found += [
+            f"{name}: time grows with the power {power:.3f} of the length ({section.kernel})"
+            for name, power in section.exponents.items()
+        ]
     if isinstance(section, PruningSection):
         found += _memory(section)
     if isinstance(section, PeersSection):

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 bench = App(name="bench", help="Measure speed, each as a ratio to something measured beside it.")
 PruningPart = Literal["calibration", "pruning", "forward", "peers"]
-SectionName = Literal[PruningPart, "mamba"]
+SectionName = Literal[PruningPart, "mamba", "resolvent"]
 _DEFAULT: tuple[PruningPart, ...] = ("calibration", "pruning", "forward")
 
 
@@ -73,6 +73,30 @@ def mamba(
         Rounds in which a thing and its alternative are timed; 7 by default, 3 at size tiny.
     """
     return _measure({"mamba"}, size=size, device="cpu", pairs=pairs, output=output)
+
+
+@bench.command
+def resolvent(
+    *,
+    output: Path | None = None,
+    size: Literal["tiny", "124m"] = "124m",
+    device: str = "cpu",
+    pairs: int | None = None,
+) -> int:
+    """Time the causal resolvent over lengths beside a copy of as much memory.
+
+    Parameters
+    ----------
+    output
+        File that the section joins; without it the JSON goes to stdout.
+    size
+        124m: 1,024 to 65,536 positions of 64 channels; tiny: a rehearsal.
+    device
+        cpu, cuda or cuda:N.
+    pairs
+        Rounds in which a thing and its alternative are timed; 7 by default, 3 at size tiny.
+    """
+    return _measure({"resolvent"}, size=size, device=device, pairs=pairs, output=output)
 
 
 def _measure(
