@@ -7,6 +7,7 @@ from sentinel_research.pipeline import can_score, plan_cells
 from sentinel_research.pruner import Pruner
 from sentinel_research.reporting.shortfalls import find_shortfall
 from sentinel_research.specs import PruneSpec, Recipe
+from sentinel_research.trained import untrained
 
 _UNITS_SHOWN = 16
 # by the kinds of a report: a layer is its two blocks there
@@ -55,7 +56,7 @@ def dry_run(recipe: Recipe) -> Preview:
     if recipe.train is not None:
         lines.append(
             f"training: {recipe.train.num_steps} steps of {recipe.train.batch_size} x "
-            f"{recipe.train.sequence_length} tokens of the corpus {recipe.train.corpus}"
+            f"{recipe.train.sequence_length} tokens of {', '.join(recipe.train.corpora)}"
         )
     lines.append(f"models to evaluate: {len(cells)}")
     model, tokenizer = _model_and_tokenizer(recipe)
@@ -82,22 +83,13 @@ def dry_run(recipe: Recipe) -> Preview:
 
 
 def _model_and_tokenizer(recipe: Recipe) -> tuple[Any, Any]:
-    from sentinel_research.data.calibration import corpus_tokenizer
-    from sentinel_research.models import build, load_tokenizer
     from sentinel_research.pruning import load
 
     if recipe.train is None:
         model, tokenizer, _ = load(recipe.model)
     else:
-        assert recipe.model.architecture is not None  # the recipe was validated
-        tokenizer = (
-            load_tokenizer(recipe.model)
-            if recipe.model.tokenizer
-            else corpus_tokenizer(recipe.train.corpus)
-        )
-        model = build(
-            recipe.model.architecture, recipe.model.config, tokenizer, seed=recipe.train.seed
-        ).eval()
+        model, tokenizer = untrained(recipe)
+        model.eval()
     return model, tokenizer
 
 

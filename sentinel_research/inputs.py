@@ -56,8 +56,8 @@ def _fitted(recipe: Recipe) -> Iterator[_Fitted]:
     from sentinel_research.data.fitted import calibration_fingerprints, corpus_fingerprints
 
     if recipe.train is not None:
-        corpus = recipe.train.corpus
-        yield _Fitted("training", corpus, _origin_of(corpus), corpus_fingerprints(corpus))
+        for corpus in recipe.train.corpora:
+            yield _Fitted("training", corpus, _origin_of(corpus), corpus_fingerprints(corpus))
     if recipe.prune is None or recipe.prune.calibration is None:
         return
     draws = recipe.prune.calibrations

@@ -14,6 +14,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from sentinel_research.data.byte_level import BYTES, byte_tokenizer
 from sentinel_research.errors import CheckpointError, UsageError
 from sentinel_research.models.anatomy import PRUNED_PREFIX
 from sentinel_research.models.checkpoint import (
@@ -108,6 +109,8 @@ def load_tokenizer(spec: ModelSpec) -> PreTrainedTokenizerBase:
         raise UsageError(
             f"architecture '{spec.architecture}' names no tokenizer", "Give `tokenizer`."
         )
+    if spec.tokenizer == BYTES:
+        return byte_tokenizer()
     revision = spec.revision if name == spec.pretrained else "main"
     folder = find_folder(name, revision)
     hint = "Give `tokenizer` if it lives elsewhere."

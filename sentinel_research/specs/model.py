@@ -18,8 +18,8 @@ class ModelSpec(Spec):
     config: dict[str, int | float | str | bool] = Field(default_factory=dict)
     """Keyword arguments of the architecture's configuration class."""
     tokenizer: str | None = None
-    """Local folder or hub id of the tokenizer; with `pretrained` its own by default, with
-    `architecture` the training corpus' own (synthetic) by default."""
+    """Local folder or hub id of the tokenizer, or `bytes` for one token per byte of UTF-8; with
+    `pretrained` its own by default, with `architecture` the training corpus' own (synthetic)."""
     revision: str = "main"
     """Hub revision of `pretrained`; a folder has none but `main`."""
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
@@ -42,24 +42,3 @@ class ModelSpec(Spec):
         if self.architecture is not None and self.revision != "main":
             raise ValueError("`revision` belongs to `pretrained`, not to `architecture`")
         return self
-
-
-class TrainSpec(Spec):
-    """Training from scratch on packed blocks of one corpus."""
-
-    corpus: str
-    """Corpus name (`sentinel ls corpora`), its train split is used."""
-    num_steps: int = Field(gt=0)
-    """Optimiser steps."""
-    sequence_length: int = Field(default=128, gt=1)
-    """Tokens per training sequence."""
-    batch_size: int = Field(default=32, gt=0)
-    """Sequences per step."""
-    learning_rate: float = Field(default=1e-3, gt=0)
-    """Peak learning rate of AdamW."""
-    warmup_fraction: float = Field(default=0.05, ge=0, le=1)
-    """Share of the steps with linear warm-up, before cosine decay to zero."""
-    weight_decay: float = Field(default=0.01, ge=0)
-    """AdamW's decoupled weight decay."""
-    seed: int = 0
-    """Initialisation and data order."""

@@ -6,8 +6,9 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from sentinel_research.specs.base import Spec
-from sentinel_research.specs.model import ModelSpec, TrainSpec
+from sentinel_research.specs.model import ModelSpec
 from sentinel_research.specs.prune import PruneGrid
+from sentinel_research.specs.train import TrainSpec
 
 
 class RecoverSpec(Spec):

@@ -8,6 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "sentinel_research"
 FLOORS = {
     "errors": 0,
+    "memory": 0,
     "progress": 0,
     "recipe": 0,
     "record": 0,
@@ -29,6 +30,7 @@ FLOORS = {
     "cells": 4,
     "pruner": 4,
     "inputs": 4,
+    "trained": 4,
     "lm_eval_plugin": 0,
 }
 HEAVY = {"torch", "transformers", "datasets", "lm_eval", "matplotlib", "scipy", "pandas"}
