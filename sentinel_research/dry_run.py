@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+from sentinel_research.comparison import match_all, plan_comparison
 from sentinel_research.errors import SentinelError
 from sentinel_research.pipeline import can_score, plan_cells
 from sentinel_research.pruner import Pruner
@@ -52,12 +53,14 @@ def dry_run(recipe: Recipe) -> Preview:
         use_mirror(recipe.data)
     find_tasks(recipe.evaluate.tasks)
     check_examples(recipe.evaluate)
-    lines = [f"tasks found: {', '.join(recipe.evaluate.tasks)}"]
+    lines = [f"tasks found: {', '.join(recipe.evaluate.tasks) or 'none, only training'}"]
     if recipe.train is not None:
         lines.append(
             f"training: {recipe.train.num_steps} steps of {recipe.train.batch_size} x "
             f"{recipe.train.sequence_length} tokens of {', '.join(recipe.train.corpora)}"
         )
+    if recipe.compare is not None:
+        return Preview("\n".join([*lines, *_comparison(recipe)]), 0)
     lines.append(f"models to evaluate: {len(cells)}")
     model, tokenizer = _model_and_tokenizer(recipe)
     check_limits(model.config, recipe.evaluate.max_length, recipe.evaluate.prefix_token_id)
@@ -80,6 +83,22 @@ def dry_run(recipe: Recipe) -> Preview:
             effect = f"failed: {error.message}"
         lines.append(f"  {cell_id}: {effect}")
     return Preview("\n".join(lines), num_failed)
+
+
+def _comparison(recipe: Recipe) -> list[str]:
+    """The compared architectures in their matched sizes, and every model that is trained."""
+    assert recipe.compare is not None  # the caller's recipe compares
+    cells = plan_comparison(recipe.compare)
+    lines = ["architectures as matched:"]
+    for name, one in match_all(recipe).items():
+        config = ", ".join(f"{key} {value}" for key, value in one["config"].items())
+        lines.append(
+            f"  {name}: {one['num_non_embedding']:,} parameters without embeddings of "
+            f"{one['num_parameters']:,}, {one['flops_per_token']:,.0f} training FLOPs per token, "
+            f"{one['deviation']:+.2%} off the target ({config})"
+        )
+    lines.append(f"models to train or fit: {len(cells)}")
+    return [*lines, *(f"  {cell.id}" for cell in cells)]
 
 
 def _model_and_tokenizer(recipe: Recipe) -> tuple[Any, Any]:

@@ -13,6 +13,8 @@ from filelock import FileLock, Timeout
 
 from sentinel_research import registry
 from sentinel_research.cells import Prepared, headline, run_cell
+from sentinel_research.comparison import plan_comparison, run_comparison
+from sentinel_research.environment import environment
 from sentinel_research.errors import CheckFailedError, DivergedError, SentinelError, UsageError
 from sentinel_research.inputs import record_inputs
 from sentinel_research.progress import Progress, Silent
@@ -22,7 +24,6 @@ from sentinel_research.record import (
     CellRecord,
     RunRecord,
     create_folder,
-    environment,
     now,
 )
 from sentinel_research.specs import PruneGrid, PruneSpec, Recipe
@@ -40,12 +41,14 @@ def default_folder(recipe: Recipe) -> Path:
 
 
 def plan_cells(recipe: Recipe) -> list[tuple[str, PruneSpec | None]]:
-    """Names and prunings of every cell, the dense model first.
+    """Names and prunings of every cell, the dense model first; none where nothing is measured.
 
     Raises:
         UsageError: for an unknown scorer or recovery, a scorer that cannot score the recipe's
             units, missing calibration, or two prunings of one name.
     """
+    if recipe.compare is not None or not recipe.evaluate.tasks:
+        return []
     found: list[tuple[str, PruneSpec | None]] = [(DENSE, None)]
     if recipe.recover is not None:
         registry.get("recoveries", recipe.recover.recipe)
@@ -156,12 +159,28 @@ def _run_locked(
     progress: Progress,
 ) -> RunRecord:
     record = _open_record(recipe, folder)
-    _add_cells(record, all_cells, folder)
     try:
-        prepared = _prepare(recipe, all_cells, record, folder, progress)
+        if recipe.compare is not None:
+            _add_cells(record, plan_comparison(recipe.compare), folder)
+            run_comparison(recipe, record, folder, progress)
+        else:
+            _run_cells(recipe, all_cells, record, folder, progress)
     except SentinelError as error:
         _close(record, folder, str(error))
         raise
+    _close(record, folder)
+    return record
+
+
+def _run_cells(
+    recipe: Recipe,
+    all_cells: list[tuple[str, PruneSpec | None]],
+    record: RunRecord,
+    folder: Path,
+    progress: Progress,
+) -> None:
+    _add_cells(record, [_new_cell(cell_id, spec) for cell_id, spec in all_cells], folder)
+    prepared = _prepare(recipe, all_cells, record, folder, progress)
     progress.start(f"{recipe.name}: models", len(all_cells))
     for cell_id, spec in all_cells:
         cell = record.cell(cell_id)
@@ -170,8 +189,8 @@ def _run_locked(
         if spec is None and cell.evaluation is not None:
             record_inputs(recipe, record, cell.evaluation)
         progress.advance(f"{cell_id} {headline(recipe, cell)}")
-    _close(record, folder)
-    return record
+    if not all_cells:
+        record_inputs(recipe, record, None)
 
 
 def _close(record: RunRecord, folder: Path, error: str | None = None) -> None:
@@ -224,7 +243,8 @@ def _reads_synthetic_data(recipe: Recipe) -> bool:
         *(recipe.train.corpora if recipe.train else ()),
         recipe.prune.calibration.corpus if recipe.prune and recipe.prune.calibration else None,
     }
-    return "synthetic" in corpora or "sentinel_synthetic" in recipe.evaluate.tasks
+    tasks = recipe.evaluate.tasks
+    return "synthetic" in corpora or any(task.startswith("sentinel_synthetic") for task in tasks)
 
 
 def _prepare(
@@ -263,16 +283,11 @@ def _train(recipe: Recipe, record: RunRecord, folder: Path, progress: Progress) 
         raise
 
 
-def _add_cells(
-    record: RunRecord, all_cells: list[tuple[str, PruneSpec | None]], folder: Path
-) -> None:
+def _new_cell(cell_id: str, spec: PruneSpec | None) -> CellRecord:
+    return CellRecord(id=cell_id, prune_spec=spec.model_dump(mode="json") if spec else None)
+
+
+def _add_cells(record: RunRecord, cells: list[CellRecord], folder: Path) -> None:
     known = {cell.id for cell in record.cells}
-    record.cells = [
-        *record.cells,
-        *(
-            CellRecord(id=cell_id, prune_spec=spec.model_dump(mode="json") if spec else None)
-            for cell_id, spec in all_cells
-            if cell_id not in known
-        ),
-    ]
+    record.cells = [*record.cells, *(cell for cell in cells if cell.id not in known)]
     record.write(folder)

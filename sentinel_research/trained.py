@@ -13,6 +13,24 @@ _CHECKPOINTS_FOLDER = "training"
 Kept = Callable[[dict[str, Any]], None]
 
 
+def recipe_tokenizer(recipe: Recipe) -> Any:
+    """The tokenizer of what a recipe trains: the one it names, else the corpus' own.
+
+    Args:
+        recipe: With `train`.
+
+    Raises:
+        UsageError: if it names none and the corpus has none.
+        CheckpointError: if it cannot be loaded.
+    """
+    from sentinel_research.data.training_set import corpus_tokenizer
+    from sentinel_research.models import load_tokenizer
+
+    assert recipe.train is not None  # the recipe was validated
+    named = recipe.model.tokenizer is not None
+    return load_tokenizer(recipe.model) if named else corpus_tokenizer(recipe.train)
+
+
 def untrained(recipe: Recipe) -> tuple[Any, Any]:
     """The model of a recipe before training, on the CPU, and its tokenizer.
 
@@ -24,20 +42,20 @@ def untrained(recipe: Recipe) -> tuple[Any, Any]:
             measurement that the model cannot serve.
         CheckpointError: if the tokenizer cannot be loaded.
     """
-    from sentinel_research.data.training_set import corpus_tokenizer
     from sentinel_research.evaluation.limits import check_limits
-    from sentinel_research.models import build, load_tokenizer
+    from sentinel_research.models import build
 
     assert recipe.train is not None  # the recipe was validated: these two come together
     assert recipe.model.architecture is not None
-    named = recipe.model.tokenizer is not None
-    tokenizer = load_tokenizer(recipe.model) if named else corpus_tokenizer(recipe.train)
+    tokenizer = recipe_tokenizer(recipe)
     model = build(recipe.model.architecture, recipe.model.config, tokenizer, seed=recipe.train.seed)
     check_limits(model.config, recipe.evaluate.max_length, recipe.evaluate.prefix_token_id)
     return model, tokenizer
 
 
-def train_model(recipe: Recipe, folder: Path, progress: Progress, kept: Kept) -> None:
+def train_model(
+    recipe: Recipe, folder: Path, progress: Progress, kept: Kept, *, title: str = "training"
+) -> None:
     """Train the model of a recipe into `folder/model`, or go on with it.
 
     Args:
@@ -45,6 +63,7 @@ def train_model(recipe: Recipe, folder: Path, progress: Progress, kept: Kept) ->
         folder: The model appears here complete; checkpoints are here until then.
         progress: Who is told about every step.
         kept: Gets the stage's report, before the model appears.
+        title: What is trained, for people.
 
     Raises:
         UsageError, DataError, CheckpointError: for a request that cannot be carried out.
@@ -58,7 +77,7 @@ def train_model(recipe: Recipe, folder: Path, progress: Progress, kept: Kept) ->
     model, tokenizer = untrained(recipe)
     place(model, recipe.model.device)
     data = training_set(recipe.train, tokenizer)
-    progress.start(f"{recipe.name}: training", recipe.train.num_steps)
+    progress.start(f"{recipe.name}: {title}", recipe.train.num_steps)
     checkpoints = folder / _CHECKPOINTS_FOLDER
     model, report = train(
         model, recipe.train, data.blocks, checkpoints, validation=data.validation, progress=progress

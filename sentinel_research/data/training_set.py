@@ -106,6 +106,23 @@ def spread(
     return blocks[np.arange(number) * len(blocks) // number]
 
 
+def whole_batches(
+    blocks: Int64[np.ndarray, "num_blocks sequence_length"], batch_size: int
+) -> Int64[np.ndarray, "num_used sequence_length"]:
+    """The blocks that training uses: without the last ones, which do not fill a batch.
+
+    Raises:
+        DataError: if they do not fill one.
+    """
+    if len(blocks) < batch_size:
+        raise DataError(
+            f"the training split gives {len(blocks)} blocks of {blocks.shape[1]} tokens, "
+            f"fewer than one batch of {batch_size}",
+            "lower `train.batch_size` or `train.sequence_length`",
+        )
+    return blocks[: len(blocks) - len(blocks) % batch_size]
+
+
 def hash_blocks(blocks: Int64[np.ndarray, "num_blocks sequence_length"]) -> str:
     """SHA-256 of the token ids as little-endian 64-bit integers, row after row."""
     return hashlib.sha256(np.ascontiguousarray(blocks, dtype="<i8").tobytes()).hexdigest()

@@ -67,10 +67,10 @@ def load_stored(spec: ModelSpec) -> Loaded:
             configuration. No weight is ever left at random values.
     """
     if spec.pretrained is None:
-        raise UsageError(
-            f"architecture '{spec.architecture}' has no weights to load",
-            "Train it first, or give `pretrained`.",
+        named = (
+            f"architecture '{spec.architecture}'" if spec.architecture else "a model without name"
         )
+        raise UsageError(f"{named} has no weights to load", "Train it first, or give `pretrained`.")
     device = _device(spec.device)
     files = check_checkpoint(spec.pretrained, spec.revision)
     model = _load_model(files[0].parent, spec)

@@ -9,7 +9,9 @@ from sentinel_research.specs.base import Spec
 
 
 class ModelSpec(Spec):
-    """Which model to start from: a checkpoint, or an architecture to train from scratch."""
+    """Which model to start from: a checkpoint, or an architecture to train from scratch.
+
+    Neither is what the architectures of a comparison share."""
 
     pretrained: str | None = None
     """Local folder or hub id of a causal LM. Exclusive with `architecture`."""
@@ -35,10 +37,10 @@ class ModelSpec(Spec):
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        if (self.pretrained is None) == (self.architecture is None):
+        if self.pretrained is not None and self.architecture is not None:
             raise ValueError("give exactly one of `pretrained` and `architecture`")
-        if self.pretrained is not None and self.config:
+        if self.architecture is None and self.config:
             raise ValueError("`config` belongs to `architecture`, not to `pretrained`")
-        if self.architecture is not None and self.revision != "main":
+        if self.pretrained is None and self.revision != "main":
             raise ValueError("`revision` belongs to `pretrained`, not to `architecture`")
         return self

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Int64
-from transformers import PreTrainedModel, PrinterCallback, Trainer
+from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from sentinel_research.data.training_set import whole_batches
 from sentinel_research.errors import DataError, DivergedError
 from sentinel_research.memory import PeakMemory
 from sentinel_research.models.flops import TrainingFlops, training_flops
@@ -125,7 +126,7 @@ def train(
         DivergedError: if loss or gradient stop being finite, or the loss exceeds
             `spec.max_loss_ratio`; with the report up to there.
     """
-    blocks = _whole_batches(blocks, spec)
+    blocks = whole_batches(blocks, spec.batch_size)
     if (spec.validate_every is None) != (validation is None):
         raise DataError(
             f"`train.validate_every` is {spec.validate_every}, and blocks to validate on were "
@@ -161,47 +162,54 @@ def train(
     if spec.gradient_checkpointing:
         model.activation_checkpointing_disable()
     model.eval()
-    num_steps = trainer.state.global_step
+    own = measured.report(spec, trainer.state.global_step - first_step)
     report = {
-        "corpus": spec.corpus,
-        "num_steps": num_steps,
-        "num_tokens": num_steps * spec.batch_size * (blocks.shape[1] - 1),
-        "num_blocks": len(blocks),
         "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "precision": spec.precision,
-        "num_skipped_steps": watch.num_skipped_steps,
-        "losses": training_history(trainer.state),
-        "validation": validation_history(trainer.state),
-        "best_step": _best_step(trainer),
-        "kept_step": _best_step(trainer) if spec.keep == "best" else num_steps,
+        "num_blocks": len(blocks),
         "resumed": resumed_from is not None,
-        **measured.report(spec, num_steps - first_step),
+        "num_skipped_steps": watch.num_skipped_steps,
+        **_learnt(trainer.state, spec, blocks.shape[1]),
+        **own,
     }
     if diverged is not None:
-        report["diverged"] = {"step": diverged.step, "reason": diverged.reason}
-        raise DivergedError(
-            f"training diverged: {diverged.reason} after step {diverged.step} of {spec.num_steps}; "
-            f"losses before: {[round(one['loss'], 4) for one in report['losses'][-6:]]}",
-            diverged.hint,
-            report,
-        )
+        raise _diverged(diverged, spec, report)
     return model, report
 
 
-def _whole_batches(blocks: Blocks, spec: TrainSpec) -> Blocks:
-    if len(blocks) < spec.batch_size:
-        raise DataError(
-            f"the training split gives {len(blocks)} blocks of {blocks.shape[1]} tokens, "
-            f"fewer than one batch of {spec.batch_size}",
-            "lower `train.batch_size` or `train.sequence_length`",
-        )
-    return blocks[: len(blocks) - len(blocks) % spec.batch_size]
+def _learnt(state: TrainerState, spec: TrainSpec, sequence_length: int) -> dict[str, Any]:
+    """The part of the report that does not depend on how often training was interrupted."""
+    validation = validation_history(state)
+    return {
+        "corpus": spec.corpus,
+        "precision": spec.precision,
+        "num_steps": state.global_step,
+        "num_tokens": state.global_step * spec.batch_size * (sequence_length - 1),
+        "losses": training_history(state),
+        "validation": validation,
+        **_kept(validation, state.global_step, spec),
+    }
 
 
-def _best_step(trainer: Trainer) -> int | None:
-    """The step of the lowest validation loss; None without any."""
-    losses = validation_history(trainer.state)
-    return min(losses, key=lambda entry: entry["loss"])["step"] if losses else None
+def _diverged(error: DivergenceError, spec: TrainSpec, report: dict[str, Any]) -> DivergedError:
+    return DivergedError(
+        f"training diverged: {error.reason} after step {error.step} of {spec.num_steps}; "
+        f"losses before: {[round(one['loss'], 4) for one in report['losses'][-6:]]}",
+        error.hint,
+        {**report, "diverged": {"step": error.step, "reason": error.reason}},
+    )
+
+
+def _kept(losses: list[dict[str, Any]], num_steps: int, spec: TrainSpec) -> dict[str, Any]:
+    """Which weights training ends with, and their validation loss; None without validation."""
+    if not losses:
+        return {"best_step": None, "kept_step": num_steps, "validation_loss": None}
+    best = min(losses, key=lambda entry: entry["loss"])
+    kept = best if spec.keep == "best" else losses[-1]
+    return {
+        "best_step": best["step"],
+        "kept_step": kept["step"],
+        "validation_loss": kept["loss"],
+    }
 
 
 def _last_step(folder: Path) -> int:

@@ -12,6 +12,7 @@ from sentinel_research.data.training_set import (
     share_out,
     spread,
     training_set,
+    whole_batches,
 )
 from sentinel_research.errors import DataError, UsageError
 from sentinel_research.specs import TrainSpec
@@ -108,3 +109,16 @@ def test_natural_text_needs_a_tokenizer_and_the_synthetic_language_has_one() -> 
         corpus_tokenizer(_spec())
     assert "bytes" in caught.value.hint
     assert corpus_tokenizer(_spec(corpus="synthetic")).unk_token == "<unk>"
+
+
+@given(rows=strategies.integers(0, 60), size=strategies.integers(1, 20))
+def test_training_uses_whole_batches_and_leaves_out_less_than_one(rows: int, size: int) -> None:
+    blocks = np.arange(2 * rows).reshape(rows, 2)
+    if rows < size:
+        with pytest.raises(DataError, match=f"fewer than one batch of {size}"):
+            whole_batches(blocks, size)
+        return
+    kept = whole_batches(blocks, size)
+    assert len(kept) % size == 0
+    assert rows - size < len(kept) <= rows
+    assert np.array_equal(kept, blocks[: len(kept)])

@@ -14,6 +14,7 @@ from sentinel_research.specs import TrainSpec
 
 LENGTH = 16
 NUM_BLOCKS = 21
+DROPOUT = {"resid_pdrop": 0.2, "embd_pdrop": 0.2, "attn_pdrop": 0.2}
 NO_DROPOUT = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
 CONFIGS: dict[str, dict[str, Any]] = {
     "gpt2": {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": LENGTH, **NO_DROPOUT},
@@ -59,3 +60,13 @@ def blocks() -> np.ndarray:
 def validation() -> np.ndarray:
     """Blocks to validate on, not whole batches."""
     return blocks_of(6, seed=1)
+
+
+def weights(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    """A copy of every parameter and buffer."""
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    """Whether all are equal, bit for bit."""
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)

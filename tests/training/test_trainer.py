@@ -7,40 +7,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, strategies
-from transformers import PreTrainedModel
 
-from sentinel_research.errors import DataError, DivergedError, UsageError
+from sentinel_research.errors import DataError, UsageError
 from sentinel_research.training import train
 from sentinel_research.training.settings import check_settings
 from sentinel_research.training.trainer import _Trainer
-from sentinel_research.training.watch import Watch
-from tests.training.conftest import LENGTH, NUM_BLOCKS, make_model, make_spec
-
-DROPOUT = {"resid_pdrop": 0.2, "embd_pdrop": 0.2, "attn_pdrop": 0.2}
-
-
-def _weights(model: PreTrainedModel) -> dict[str, torch.Tensor]:
-    return {name: value.clone() for name, value in model.state_dict().items()}
-
-
-def _same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
-
-
-class _InterruptedError(Exception):
-    """Stands for a power cut."""
-
-
-def _interrupt_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    original = Watch.on_step_end
-
-    def fails(self: Watch, args: Any, state: Any, control: Any, **about: Any) -> None:
-        original(self, args, state, control, **about)
-        if state.global_step == step:
-            raise _InterruptedError
-
-    monkeypatch.setattr(Watch, "on_step_end", fails)
+from tests.training.conftest import (
+    DROPOUT,
+    LENGTH,
+    NUM_BLOCKS,
+    make_model,
+    make_spec,
+    same,
+    weights,
+)
 
 
 def test_learning_rates_warm_up_and_follow_the_cosine_to_its_floor(
@@ -59,59 +39,6 @@ def test_learning_rates_warm_up_and_follow_the_cosine_to_its_floor(
     ]
     # the scheduler multiplies in another order: a few units in the last place
     assert used == pytest.approx(expected, rel=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("changes", "step"),
-    [
-        pytest.param({}, 1, id="before-a-checkpoint"),
-        pytest.param({}, 5, id="end-of-a-pass"),
-        pytest.param({"accumulation_steps": 2}, 7, id="accumulation"),
-        pytest.param({"validate_every": 3}, 7, id="validation"),
-        pytest.param({"validate_every": 2, "keep": "best"}, 7, id="best"),
-        pytest.param({"precision": "bf16"}, 7, id="bf16"),
-    ],
-)
-def test_interrupted_training_ends_with_the_weights_of_uninterrupted_training(
-    changes: dict[str, Any],
-    step: int,
-    blocks: np.ndarray,
-    validation: np.ndarray,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    spec = make_spec(**changes)
-    given = {"validation": validation if spec.validate_every else None}
-    whole, expected = train(make_model(**DROPOUT), spec, blocks, tmp_path / "whole", **given)
-    with monkeypatch.context() as patch:
-        _interrupt_at(patch, step)
-        with pytest.raises(_InterruptedError):
-            train(make_model(**DROPOUT), spec, blocks, tmp_path / "cut", **given)
-    # another seed: weights must come from the checkpoint, if there is one
-    start = make_model(**DROPOUT) if step == 1 else make_model(seed=5, **DROPOUT)
-    torch.manual_seed(99)
-    resumed, report = train(start, spec, blocks, tmp_path / "cut", **given)
-    assert report["resumed"] == (step > 1)
-    assert _same(_weights(resumed), _weights(whole))
-    for part in ("validation", "kept_step", "num_tokens"):
-        assert report[part] == expected[part]
-    assert report["losses"][-1] == expected["losses"][-1]
-
-
-def test_checkpoint_that_was_cut_off_is_passed_over(
-    blocks: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    spec = make_spec()
-    whole, _ = train(make_model(), spec, blocks, tmp_path / "whole")
-    with monkeypatch.context() as patch:
-        _interrupt_at(patch, 7)
-        with pytest.raises(_InterruptedError):
-            train(make_model(), spec, blocks, tmp_path / "cut")
-    torn = tmp_path / "cut" / "checkpoint-7"
-    torn.mkdir()
-    (torn / "model.safetensors").write_bytes(b"half")
-    resumed, _ = train(make_model(seed=5), spec, blocks, tmp_path / "cut")
-    assert _same(_weights(resumed), _weights(whole))
 
 
 def _batches_seen(
@@ -158,8 +85,8 @@ def test_accumulated_parts_make_the_same_step_as_the_whole_batch(
     # at the start all batches cost about ln 259 a token; a sum over parts would be four times that
     assert one["losses"][0]["loss"] == pytest.approx(first, rel=0.02)
     # float32 sums in another order, through ten steps of Adam
-    for name, value in _weights(whole).items():
-        assert torch.allclose(value, _weights(parts)[name], atol=2e-4), name
+    for name, value in weights(whole).items():
+        assert torch.allclose(value, weights(parts)[name], atol=2e-4), name
     assert one["losses"][0]["loss"] == pytest.approx(two["losses"][0]["loss"], rel=1e-6)
 
 
@@ -261,13 +188,13 @@ def test_gradient_checkpointing_changes_operations_and_nothing_else(
     plain, one = train(make_model(), make_spec(), blocks, tmp_path / "a")
     spec = make_spec(gradient_checkpointing=True)
     saved, two = train(make_model(), spec, blocks, tmp_path / "b")
-    assert _same(_weights(plain), _weights(saved))
+    assert same(weights(plain), weights(saved))
     assert one["losses"] == two["losses"]
     assert not saved.is_activation_checkpointing
     assert two["flops_per_step"]["backward"] > one["flops_per_step"]["backward"]
 
 
-def test_bf16_computes_in_half_precision_and_keeps_float32_weights(
+def test_bf16_computes_in_half_precision_and_keeps_float32weights(
     blocks: np.ndarray, tmp_path: Path
 ) -> None:
     model = make_model()
@@ -298,42 +225,6 @@ def test_checkpointing_of_a_model_without_it_and_half_weights_are_refused() -> N
         check_settings(make_model().bfloat16(), make_spec())
 
 
-def test_loss_that_is_not_finite_stops_training_and_keeps_the_history(
-    blocks: np.ndarray, tmp_path: Path
-) -> None:
-    model = make_model()
-    steps = iter(range(100))
-
-    def poison(_module: Any, _args: Any, output: Any) -> Any:
-        # the first call counts operations on a copy
-        if next(steps) >= 5:
-            output.loss = output.loss * float("nan")
-        return output
-
-    model.register_forward_hook(poison)
-    with pytest.raises(
-        DivergedError, match="the training loss is nan after step 5 of 10"
-    ) as caught:
-        train(model, make_spec(), blocks, tmp_path)
-    report = caught.value.report
-    assert [entry["step"] for entry in report["losses"]] == [1, 2, 3, 4]
-    assert report["diverged"] == {"step": 5, "reason": "the training loss is nan"}
-    assert report["num_steps"] == 5
-
-
-def test_loss_far_above_its_start_stops_training(blocks: np.ndarray, tmp_path: Path) -> None:
-    spec = make_spec(learning_rate=30.0, warmup_fraction=0.0, num_steps=30, max_grad_norm=0.0)
-    with pytest.raises(DivergedError, match=r"more than 2 times the 5\.\d+ of the first step"):
-        train(make_model(), spec, blocks, tmp_path)
-
-
-def test_gradient_that_is_not_finite_stops_training(blocks: np.ndarray, tmp_path: Path) -> None:
-    model = make_model()
-    model.transformer.wpe.weight.register_hook(lambda grad: grad * float("inf"))
-    with pytest.raises(DivergedError, match=r"norm of the gradient is (nan|inf) after step 1"):
-        train(model, make_spec(), blocks, tmp_path)
-
-
 def test_last_steps_are_in_the_log_where_the_interval_does_not_divide(
     blocks: np.ndarray, tmp_path: Path
 ) -> None:
@@ -360,16 +251,6 @@ def test_report_measures_tokens_speed_memory_and_operations(
     assert report["flops_per_step"]["forward"] == per_token * 4 * LENGTH
     assert report["flops_per_step"]["backward"] == 2 * report["flops_per_step"]["forward"]
     assert report["flops_per_token"] == 3 * per_token
-
-
-@given(split=strategies.sampled_from([1, 2, 3, 4, 6, 12]))
-def test_steps_are_whole_batches_however_they_are_split(split: int) -> None:
-    from sentinel_research.training.trainer import _whole_batches
-
-    spec = make_spec(batch_size=12, accumulation_steps=split)
-    kept = _whole_batches(np.zeros((30 + split, LENGTH), dtype=np.int64), spec)
-    assert len(kept) % 12 == 0
-    assert len(kept) > 30 + split - 12
 
 
 def test_too_few_blocks_and_missing_validation_are_refused(

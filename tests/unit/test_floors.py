@@ -7,8 +7,10 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "sentinel_research"
 FLOORS = {
+    "environment": 0,
     "errors": 0,
     "memory": 0,
+    "paired": 0,
     "progress": 0,
     "recipe": 0,
     "record": 0,
@@ -28,6 +30,7 @@ FLOORS = {
     "cli": 6,
     "dry_run": 5,
     "cells": 4,
+    "comparison": 4,
     "pruner": 4,
     "inputs": 4,
     "trained": 4,
