@@ -9,7 +9,7 @@ from sentinel_research.pruner import Pruner
 from sentinel_research.record import CellRecord, Check, EvaluationReport, RunRecord
 from sentinel_research.specs import PruneSpec, Recipe
 
-_CELLS_FOLDER = "cells"
+CELLS_FOLDER = "cells"
 
 
 class Prepared(NamedTuple):
@@ -54,7 +54,7 @@ def run_cell(
                 record.write(folder)
             if recipe.prune is not None and recipe.prune.save_models:
                 _save(model, prepared.tokenizer, cell, folder)
-        _evaluate(recipe, prepared, model, cell, folder)
+        evaluate_cell(recipe, model, prepared.tokenizer, cell, folder)
         cell.status = "done"
     except SentinelError as error:
         cell.status, cell.error = "failed", str(error)
@@ -76,20 +76,32 @@ def headline(recipe: Recipe, cell: CellRecord) -> str:
 def _save(model: Any, tokenizer: Any, cell: CellRecord, folder: Path) -> None:
     from sentinel_research.models import save
 
-    target = folder / _CELLS_FOLDER / cell.id / "model"
+    target = folder / CELLS_FOLDER / cell.id / "model"
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         save(model, tokenizer, target)
     cell.model_folder = str(target.relative_to(folder))
 
 
-def _evaluate(
-    recipe: Recipe, prepared: Prepared, model: Any, cell: CellRecord, folder: Path
+def evaluate_cell(
+    recipe: Recipe, model: Any, tokenizer: Any, cell: CellRecord, folder: Path
 ) -> None:
+    """Measure a cell's model and check what was measured.
+
+    Args:
+        recipe: The run's recipe.
+        model: The cell's model on its device.
+        tokenizer: Its tokenizer.
+        cell: The cell's record; `evaluation` and `checks` are set here.
+        folder: The run folder; samples go to the cell's own folder in it.
+
+    Raises:
+        UsageError, DataError: see `evaluation.evaluate`.
+    """
     from sentinel_research.evaluation import evaluate
 
-    samples_folder = folder / _CELLS_FOLDER / cell.id
-    report = evaluate(model, prepared.tokenizer, recipe.evaluate, samples_folder=samples_folder)
+    samples_folder = folder / CELLS_FOLDER / cell.id
+    report = evaluate(model, tokenizer, recipe.evaluate, samples_folder=samples_folder)
     report.samples = {
         task: str((samples_folder / name).relative_to(folder))
         for task, name in report.samples.items()

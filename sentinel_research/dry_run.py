@@ -2,11 +2,13 @@
 
 from typing import Any, NamedTuple
 
+from sentinel_research.comparison import match_all, plan_comparison
 from sentinel_research.errors import SentinelError
 from sentinel_research.pipeline import can_score, plan_cells
 from sentinel_research.pruner import Pruner
 from sentinel_research.reporting.shortfalls import find_shortfall
 from sentinel_research.specs import PruneSpec, Recipe
+from sentinel_research.trained import untrained
 
 _UNITS_SHOWN = 16
 # by the kinds of a report: a layer is its two blocks there
@@ -51,12 +53,14 @@ def dry_run(recipe: Recipe) -> Preview:
         use_mirror(recipe.data)
     find_tasks(recipe.evaluate.tasks)
     check_examples(recipe.evaluate)
-    lines = [f"tasks found: {', '.join(recipe.evaluate.tasks)}"]
+    lines = [f"tasks found: {', '.join(recipe.evaluate.tasks) or 'none, only training'}"]
     if recipe.train is not None:
         lines.append(
             f"training: {recipe.train.num_steps} steps of {recipe.train.batch_size} x "
-            f"{recipe.train.sequence_length} tokens of the corpus {recipe.train.corpus}"
+            f"{recipe.train.sequence_length} tokens of {', '.join(recipe.train.corpora)}"
         )
+    if recipe.compare is not None:
+        return Preview("\n".join([*lines, *_comparison(recipe)]), 0)
     lines.append(f"models to evaluate: {len(cells)}")
     model, tokenizer = _model_and_tokenizer(recipe)
     check_limits(model.config, recipe.evaluate.max_length, recipe.evaluate.prefix_token_id)
@@ -81,23 +85,30 @@ def dry_run(recipe: Recipe) -> Preview:
     return Preview("\n".join(lines), num_failed)
 
 
+def _comparison(recipe: Recipe) -> list[str]:
+    """The compared architectures in their matched sizes, and every model that is trained."""
+    assert recipe.compare is not None  # the caller's recipe compares
+    cells = plan_comparison(recipe.compare)
+    lines = ["architectures as matched:"]
+    for name, one in match_all(recipe).items():
+        config = ", ".join(f"{key} {value}" for key, value in one["config"].items())
+        lines.append(
+            f"  {name}: {one['num_non_embedding']:,} parameters without embeddings of "
+            f"{one['num_parameters']:,}, {one['flops_per_token']:,.0f} training FLOPs per token, "
+            f"{one['deviation']:+.2%} off the target ({config})"
+        )
+    lines.append(f"models to train or fit: {len(cells)}")
+    return [*lines, *(f"  {cell.id}" for cell in cells)]
+
+
 def _model_and_tokenizer(recipe: Recipe) -> tuple[Any, Any]:
-    from sentinel_research.data.calibration import corpus_tokenizer
-    from sentinel_research.models import build, load_tokenizer
     from sentinel_research.pruning import load
 
     if recipe.train is None:
         model, tokenizer, _ = load(recipe.model)
     else:
-        assert recipe.model.architecture is not None  # the recipe was validated
-        tokenizer = (
-            load_tokenizer(recipe.model)
-            if recipe.model.tokenizer
-            else corpus_tokenizer(recipe.train.corpus)
-        )
-        model = build(
-            recipe.model.architecture, recipe.model.config, tokenizer, seed=recipe.train.seed
-        ).eval()
+        model, tokenizer = untrained(recipe)
+        model.eval()
     return model, tokenizer
 
 

@@ -6,6 +6,7 @@ The command line prints both on stderr without a traceback and exits with `exit_
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class SentinelError(Exception):
@@ -46,7 +47,17 @@ class BaselineError(SentinelError):
 
 
 class DivergedError(SentinelError):
-    """Training produced a loss that is not finite."""
+    """Training produced a loss or a gradient that is not finite, or a loss far above its start.
+
+    Args:
+        message: See SentinelError.
+        hint: See SentinelError.
+        report: The stage's report up to there, for the record; JSON types only.
+    """
+
+    def __init__(self, message: str, hint: str, report: dict[str, Any]) -> None:
+        super().__init__(message, hint)
+        self.report = report
 
 
 class CheckFailedError(SentinelError):

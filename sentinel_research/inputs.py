@@ -21,7 +21,7 @@ class _Fitted(NamedTuple):
     """The fingerprints of every document that was read, or could have been."""
 
 
-def record_inputs(recipe: Recipe, record: RunRecord, evaluation: EvaluationReport) -> None:
+def record_inputs(recipe: Recipe, record: RunRecord, evaluation: EvaluationReport | None) -> None:
     """Fill in the run's datasets, and check that fitting and evaluation share no document.
 
     Documents are compared by content, see `task_documents.fingerprints`: the train split of a
@@ -31,13 +31,13 @@ def record_inputs(recipe: Recipe, record: RunRecord, evaluation: EvaluationRepor
     Args:
         recipe: The recipe.
         record: Its record; `datasets` and `checks` are set here.
-        evaluation: Of the dense model, for the tasks' own data.
+        evaluation: Of any model, for the tasks' own data; None if nothing was measured.
     """
-    record.datasets, record.checks = list(evaluation.datasets), []
+    record.datasets, record.checks = list(evaluation.datasets) if evaluation else [], []
     fitted = list(_fitted(recipe))
     for one in fitted:
         record.datasets.append({**one.provenance, "task": one.role})
-    for task, evaluated in _evaluated(recipe) if fitted else ():
+    for task, evaluated in _evaluated(recipe) if fitted and recipe.evaluate.tasks else ():
         everything = frozenset[str]().union(*evaluated)
         for one in fitted:
             num_shared = sum(not everything.isdisjoint(document) for document in one.documents)
@@ -56,8 +56,8 @@ def _fitted(recipe: Recipe) -> Iterator[_Fitted]:
     from sentinel_research.data.fitted import calibration_fingerprints, corpus_fingerprints
 
     if recipe.train is not None:
-        corpus = recipe.train.corpus
-        yield _Fitted("training", corpus, _origin_of(corpus), corpus_fingerprints(corpus))
+        for corpus in recipe.train.corpora:
+            yield _Fitted("training", corpus, _origin_of(corpus), corpus_fingerprints(corpus))
     if recipe.prune is None or recipe.prune.calibration is None:
         return
     draws = recipe.prune.calibrations

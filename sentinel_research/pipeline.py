@@ -7,12 +7,15 @@ how a model is trained, pruned or measured.
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 from sentinel_research import registry
 from sentinel_research.cells import Prepared, headline, run_cell
-from sentinel_research.errors import CheckFailedError, UsageError
+from sentinel_research.comparison import plan_comparison, run_comparison
+from sentinel_research.environment import environment
+from sentinel_research.errors import CheckFailedError, DivergedError, SentinelError, UsageError
 from sentinel_research.inputs import record_inputs
 from sentinel_research.progress import Progress, Silent
 from sentinel_research.pruner import Pruner
@@ -21,10 +24,10 @@ from sentinel_research.record import (
     CellRecord,
     RunRecord,
     create_folder,
-    environment,
     now,
 )
 from sentinel_research.specs import PruneGrid, PruneSpec, Recipe
+from sentinel_research.trained import MODEL_FOLDER, stored, train_model
 
 DENSE = "dense"
 # how a scorer calls what is asked of it
@@ -38,12 +41,14 @@ def default_folder(recipe: Recipe) -> Path:
 
 
 def plan_cells(recipe: Recipe) -> list[tuple[str, PruneSpec | None]]:
-    """Names and prunings of every cell, the dense model first.
+    """Names and prunings of every cell, the dense model first; none where nothing is measured.
 
     Raises:
         UsageError: for an unknown scorer or recovery, a scorer that cannot score the recipe's
             units, missing calibration, or two prunings of one name.
     """
+    if recipe.compare is not None or not recipe.evaluate.tasks:
+        return []
     found: list[tuple[str, PruneSpec | None]] = [(DENSE, None)]
     if recipe.recover is not None:
         registry.get("recoveries", recipe.recover.recipe)
@@ -153,10 +158,28 @@ def _run_locked(
     folder: Path,
     progress: Progress,
 ) -> RunRecord:
-    from sentinel_research.reporting import report
-
     record = _open_record(recipe, folder)
-    _add_cells(record, all_cells, folder)
+    try:
+        if recipe.compare is not None:
+            _add_cells(record, plan_comparison(recipe.compare), folder)
+            run_comparison(recipe, record, folder, progress)
+        else:
+            _run_cells(recipe, all_cells, record, folder, progress)
+    except SentinelError as error:
+        _close(record, folder, str(error))
+        raise
+    _close(record, folder)
+    return record
+
+
+def _run_cells(
+    recipe: Recipe,
+    all_cells: list[tuple[str, PruneSpec | None]],
+    record: RunRecord,
+    folder: Path,
+    progress: Progress,
+) -> None:
+    _add_cells(record, [_new_cell(cell_id, spec) for cell_id, spec in all_cells], folder)
     prepared = _prepare(recipe, all_cells, record, folder, progress)
     progress.start(f"{recipe.name}: models", len(all_cells))
     for cell_id, spec in all_cells:
@@ -166,11 +189,19 @@ def _run_locked(
         if spec is None and cell.evaluation is not None:
             record_inputs(recipe, record, cell.evaluation)
         progress.advance(f"{cell_id} {headline(recipe, cell)}")
-    record.status = "done" if all(c.status == "done" for c in record.cells) else "failed"
+    if not all_cells:
+        record_inputs(recipe, record, None)
+
+
+def _close(record: RunRecord, folder: Path, error: str | None = None) -> None:
+    """Say in the record how the run ended, and write its report."""
+    from sentinel_research.reporting import report
+
+    is_done = error is None and all(cell.status == "done" for cell in record.cells)
+    record.status, record.error = "done" if is_done else "failed", error
     record.finished_at = now()
     record.write(folder)
     report(folder)
-    return record
 
 
 def _refuse_failed_checks(record: RunRecord, folder: Path) -> None:
@@ -192,6 +223,8 @@ def _open_record(recipe: Recipe, folder: Path) -> RunRecord:
                 f"({record.name}, fingerprint {record.recipe_fingerprint})",
                 "choose another folder with --output DIR",
             )
+        if record.status == "failed":
+            record.status, record.error = "started", None
         return record
     record = RunRecord(
         name=recipe.name,
@@ -207,10 +240,11 @@ def _open_record(recipe: Recipe, folder: Path) -> RunRecord:
 
 def _reads_synthetic_data(recipe: Recipe) -> bool:
     corpora = {
-        recipe.train.corpus if recipe.train else None,
+        *(recipe.train.corpora if recipe.train else ()),
         recipe.prune.calibration.corpus if recipe.prune and recipe.prune.calibration else None,
     }
-    return "synthetic" in corpora or "sentinel_synthetic" in recipe.evaluate.tasks
+    tasks = recipe.evaluate.tasks
+    return "synthetic" in corpora or any(task.startswith("sentinel_synthetic") for task in tasks)
 
 
 def _prepare(
@@ -225,18 +259,9 @@ def _prepare(
 
     source = recipe.model
     if recipe.train is not None:
-        checkpoint = folder / "model"
-        if not checkpoint.exists():
+        if not (folder / MODEL_FOLDER).exists():
             _train(recipe, record, folder, progress)
-        # a resumed run and an uninterrupted one both read the stored weights
-        source = source.model_copy(
-            update={
-                "architecture": None,
-                "config": {},
-                "tokenizer": None,
-                "pretrained": str(checkpoint),
-            }
-        )
+        source = stored(recipe.model, folder)
     model, tokenizer, record.load = load(source)
     check_limits(model.config, recipe.evaluate.max_length, recipe.evaluate.prefix_token_id)
     open_cells = {cell.id for cell in record.cells if cell.status != "done"}
@@ -247,39 +272,22 @@ def _prepare(
 
 
 def _train(recipe: Recipe, record: RunRecord, folder: Path, progress: Progress) -> None:
-    from sentinel_research.data.calibration import corpus_tokenizer, training_blocks
-    from sentinel_research.evaluation.limits import check_limits
-    from sentinel_research.models import build, load_tokenizer, place, save
-    from sentinel_research.training import train
+    def kept(report: dict[str, Any]) -> None:
+        record.train = report
+        record.write(folder)
 
-    assert recipe.train is not None  # the recipe was validated: these two come together
-    assert recipe.model.architecture is not None
-    tokenizer = (
-        load_tokenizer(recipe.model)
-        if recipe.model.tokenizer
-        else corpus_tokenizer(recipe.train.corpus)
-    )
-    model = build(recipe.model.architecture, recipe.model.config, tokenizer, seed=recipe.train.seed)
-    check_limits(model.config, recipe.evaluate.max_length, recipe.evaluate.prefix_token_id)
-    place(model, recipe.model.device)
-    blocks = training_blocks(recipe.train, tokenizer)
-    progress.start(f"{recipe.name}: training", recipe.train.num_steps)
-    model, record.train = train(model, recipe.train, blocks, folder / "training", progress=progress)
-    # the weights come last: where they are, the record knows how they were made
-    record.write(folder)
-    save(model, tokenizer, folder / "model")
+    try:
+        train_model(recipe, folder, progress, kept)
+    except DivergedError as error:
+        kept(error.report)
+        raise
 
 
-def _add_cells(
-    record: RunRecord, all_cells: list[tuple[str, PruneSpec | None]], folder: Path
-) -> None:
+def _new_cell(cell_id: str, spec: PruneSpec | None) -> CellRecord:
+    return CellRecord(id=cell_id, prune_spec=spec.model_dump(mode="json") if spec else None)
+
+
+def _add_cells(record: RunRecord, cells: list[CellRecord], folder: Path) -> None:
     known = {cell.id for cell in record.cells}
-    record.cells = [
-        *record.cells,
-        *(
-            CellRecord(id=cell_id, prune_spec=spec.model_dump(mode="json") if spec else None)
-            for cell_id, spec in all_cells
-            if cell_id not in known
-        ),
-    ]
+    record.cells = [*record.cells, *(cell for cell in cells if cell.id not in known)]
     record.write(folder)

@@ -16,6 +16,11 @@ from sentinel_research.specs import Recipe
 
 RECIPE_FOLDER = Path(__file__).parent / "recipes"
 S = TypeVar("S", bound=BaseModel)
+_TRAINED_BY = {
+    "model.architecture": "--architecture",
+    "train.corpus": "--corpus",
+    "train.num_steps": "--steps",
+}
 
 
 class _Loader(yaml.SafeLoader):
@@ -61,8 +66,61 @@ def load_recipe(name: str, overrides: Iterable[str] = ()) -> ResolvedRecipe:
         UsageError: for an unknown recipe, file, key or value.
     """
     path = _find(name)
-    content = _read(path)
+    return _resolve(_read(path), path, overrides)
+
+
+def load_training(
+    name: str | None, settings: Mapping[str, Any], overrides: Iterable[str] = ()
+) -> ResolvedRecipe:
+    """A recipe that trains one architecture and measures nothing.
+
+    Args:
+        name: Recipe whose `data`, `model` and `train` are taken; None begins with nothing.
+        settings: Values by dotted key, such as `train.num_steps`.
+        overrides: As in `load_recipe`; they win over the settings.
+
+    Raises:
+        UsageError: for an unknown recipe, key or value, or one that trains no single model.
+    """
+    path = Path("command line") if name is None else _find(name)
+    content = {} if name is None else _read(path)
+    if "compare" in content:
+        raise UsageError(
+            f"the recipe {path.name} compares architectures and trains no single one",
+            f"sentinel run {name} trains them all; or give --architecture and its corpus",
+        )
+    sections = ("data", "model", "train")
+    kept: dict[str, Any] = {key: content[key] for key in sections if key in content}
+    overrides = list(overrides)
+    named = {override.partition("=")[0] for override in overrides}
+    lacking = [
+        flag for key, flag in _TRAINED_BY.items() if key not in {*_leaves(kept), *settings, *named}
+    ]
+    if lacking:
+        raise UsageError(
+            f"not enough to train: {' and '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} "
+            "missing",
+            "for example: sentinel train --architecture gpt2 --corpus synthetic --steps 100; or "
+            "name a recipe that trains. See: sentinel train --help",
+        )
+    architecture = settings.get("model.architecture", (kept.get("model") or {}).get("architecture"))
+    base = Path(path.name).stem if name is not None else architecture or "model"
+    kept["name"] = f"train-{str(base).lower()}"
+    kept["description"] = f"Trains {architecture or 'a model'} from scratch."
+    kept["evaluate"] = {"tasks": []}
+    return _resolve(kept, path, overrides, settings)
+
+
+def _resolve(
+    content: dict[str, Any],
+    path: Path,
+    overrides: Iterable[str],
+    settings: Mapping[str, Any] | None = None,
+) -> ResolvedRecipe:
     given = dict.fromkeys(_leaves(content), f"recipe {path.name}")
+    for key, value in (settings or {}).items():
+        _assign(content, key, value, f"{key}={value}")
+        given.update(dict.fromkeys(_leaves(value, key), "command line"))
     for override in overrides:
         key, value = _split_override(override)
         _assign(content, key, value, override)

@@ -4,13 +4,9 @@ Strict versioned JSON (no NaN, no infinity), written atomically after every stag
 was not computed is absent, with the reason under `not_measured`; no field has a default score.
 """
 
-import contextlib
-import importlib.metadata
 import json
 import os
-import platform
 import secrets
-import subprocess
 import tempfile
 from datetime import datetime, timezone
 from pathlib import Path
@@ -23,18 +19,6 @@ from sentinel_research.errors import SentinelError, UsageError
 SCHEMA_VERSION = 1
 RECORD_FILE = "record.json"
 Status = Literal["started", "done", "failed"]
-
-_PACKAGES = (
-    "sentinel-research",
-    "lm-eval",
-    "torch",
-    "transformers",
-    "datasets",
-    "accelerate",
-    "tokenizers",
-    "numpy",
-    "scipy",
-)
 
 
 class _Part(BaseModel):
@@ -107,8 +91,23 @@ class Check(_Part):
     """The numbers behind the verdict."""
 
 
+class Arm(_Part):
+    """One of several models that are trained and compared."""
+
+    name: str
+    """Its architecture's name in the recipe, or `ngramN`."""
+    seed: int | None
+    """Of initialisation and data order; null for n-grams, which have none."""
+    learning_rate: float | None
+    """Peak rate; null for n-grams, and while the grid has not been searched."""
+    is_tuning: bool = False
+    """Whether it is a point of the grid of learning rates."""
+    is_chosen: bool | None = None
+    """Whether its rate was the best of the grid; null while that is open, and outside a grid."""
+
+
 class CellRecord(_Part):
-    """One pruning of a run (or the dense model, with `prune_spec` null)."""
+    """One pruning of a run, the dense model (with `prune_spec` null), or a compared model."""
 
     id: str
     """Stable name of the cell, also its folder."""
@@ -116,6 +115,10 @@ class CellRecord(_Part):
     """How far it came."""
     prune_spec: dict[str, Any] | None
     """The PruneSpec asked for; null for the dense model."""
+    arm: Arm | None = None
+    """Which of the compared models it is; null in a run that compares none."""
+    train: dict[str, Any] | None = None
+    """The train stage's report of a compared model, also of one that diverged."""
     prune: dict[str, Any] | None = None
     """The prune stage's report with its plan; null until it ran, and for the dense model."""
     recover: dict[str, Any] | None = None
@@ -155,6 +158,8 @@ class RunRecord(_Part):
     """The load stage's report; null for models trained from scratch."""
     train: dict[str, Any] | None = None
     """The train stage's report; null for pretrained models."""
+    comparison: dict[str, Any] | None = None
+    """Of compared architectures: `models` as they were matched, `learning_rates` as chosen."""
     datasets: list[dict[str, Any]] = Field(default_factory=list)
     """Provenance of every dataset read: source, revision or file hashes, text hash."""
     cells: list[CellRecord] = Field(default_factory=list)
@@ -260,44 +265,3 @@ def create_folder(folder: Path) -> Path:
             "choose a writable folder with --output DIR",
         ) from error
     return folder
-
-
-def _git_state() -> dict[str, Any]:
-    root = Path(__file__).resolve().parent.parent
-    if not (root / ".git").exists():
-        return {"commit": None, "dirty": None, "reason": "installed without its git checkout"}
-
-    def git(*words: str) -> str:
-        done = subprocess.run(
-            ["git", "-C", str(root), *words],  # noqa: S607
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        return done.stdout.strip()
-
-    try:
-        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
-    except (OSError, subprocess.CalledProcessError) as error:
-        return {"commit": None, "dirty": None, "reason": f"git: {error}"}
-
-
-def environment(device: str) -> dict[str, Any]:
-    """Describe the machine and the software that a number came from.
-
-    Args:
-        device: The torch device of the run.
-    """
-    versions = {}
-    for package in _PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[package] = importlib.metadata.version(package)
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "machine": platform.machine(),
-        "cpu_count": os.cpu_count(),
-        "device": device,
-        "packages": versions,
-        "git": _git_state(),
-    }

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 
 from sentinel_research.bench.schema import Conditions
-from sentinel_research.record import environment, now
+from sentinel_research.environment import environment
+from sentinel_research.record import now
 
 
 def device_name(device: str) -> str:

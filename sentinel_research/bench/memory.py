@@ -1,48 +1,37 @@
 """How far each step of a pruning raises the memory of a fresh process.
 
-Linux keeps the largest resident set of a process and lets the process start the count anew, so
-nothing is sampled and nothing is missed. Each step runs once on a tiny model before, which loads
-the code that it needs.
+Each step runs once on a tiny model before, which loads the code that it needs.
 """
 
-import ctypes
 import gc
 import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-import torch
-
-from sentinel_research.bench.machine import wait_for
 from sentinel_research.bench.models import gpt2
 from sentinel_research.bench.schema import Memory, Size
 from sentinel_research.bench.steps import steps
 from sentinel_research.bench.timing import Action
 from sentinel_research.errors import SentinelError
-
-_STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-_RESET_PEAK = "5"
+from sentinel_research.memory import Kind, PeakMemory
 
 
 class MemoryUse(NamedTuple):
     """What a fresh process said."""
 
-    kind: Literal["resident set", "cuda"]
+    kind: Kind
     rows: tuple[Memory, ...]
     reason: str | None
 
 
 def measure_memory(size: Size, device: str) -> MemoryUse:
     """Run every step in a fresh process and read its memory."""
-    kind: Literal["resident set", "cuda"] = (
-        "cuda" if torch.device(device).type == "cuda" else "resident set"
-    )
-    if kind == "resident set" and not _RESET.exists():
-        return MemoryUse(kind, (), f"{sys.platform} keeps no peak that a process can start anew")
+    memory = PeakMemory(device)
+    if memory.absent:
+        return MemoryUse(memory.kind, (), memory.absent)
     done = subprocess.run(
         [sys.executable, "-m", __name__, size, device], capture_output=True, text=True
     )
@@ -52,41 +41,19 @@ def measure_memory(size: Size, device: str) -> MemoryUse:
             done.stderr.strip()[-2000:],
         )
     rows = tuple(Memory.model_validate(row) for row in json.loads(done.stdout))
-    return MemoryUse(kind, rows, None)
-
-
-def _read(key: str) -> int:
-    for line in _STATUS.read_text(encoding="ascii").splitlines():
-        if line.startswith(f"{key}:"):
-            return int(line.split()[1]) * 1024
-    raise SentinelError(f"{_STATUS} has no {key}")
+    return MemoryUse(memory.kind, rows, None)
 
 
 def _run(name: str, action: Action, device: str) -> Memory:
     prepared = action.prepare()
     gc.collect()
-    wait_for(device)
-    if torch.device(device).type == "cuda":
-        before = torch.cuda.memory_allocated(device)
-        torch.cuda.reset_peak_memory_stats(device)
+    with PeakMemory(device) as memory:
         result = action.run(prepared)
-        wait_for(device)
-        peak = torch.cuda.max_memory_allocated(device)
-    else:
-        _give_back()
-        before = _read("VmRSS")
-        _RESET.write_text(_RESET_PEAK, encoding="ascii")
-        result = action.run(prepared)
-        peak = _read("VmHWM")
     del result
+    before, peak = memory.before_bytes, memory.peak_bytes
+    assert before is not None  # the caller knows that it can be measured
+    assert peak is not None
     return Memory(name=name, before_bytes=before, peak_bytes=peak, rise_bytes=peak - before)
-
-
-def _give_back() -> None:
-    """Hand memory that was freed back to the system, where the C library can."""
-    trim: Callable[[int], int] | None = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
 
 
 def _every_step(size: Size, device: str) -> list[Memory]:

@@ -52,6 +52,84 @@ def run(
 
 
 @app.command
+def train(
+    recipe: str | None = None,
+    *,
+    architecture: str | None = None,
+    config: Annotated[list[str] | None, Parameter(negative="")] = None,
+    corpus: Annotated[list[str] | None, Parameter(negative="")] = None,
+    tokenizer: str | None = None,
+    steps: int | None = None,
+    sequence_length: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+    data: str | None = None,
+    set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
+    output: Path | None = None,
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
+    quiet: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Train an architecture from scratch. The same command resumes an interrupted training.
+
+    The checkpoint is OUTPUT/model, its record OUTPUT/record.json.
+
+    Parameters
+    ----------
+    recipe
+        Recipe whose `model` and `train` sections are taken; without it, give --architecture,
+        --corpus and --steps.
+    architecture
+        Registered architecture (`sentinel ls architectures`).
+    config
+        Key of its configuration: --config hidden_size=64 (repeatable; values are YAML).
+    corpus
+        Corpus to train on (`sentinel ls corpora`); repeatable, all are shuffled together.
+    tokenizer
+        bytes, a folder, or a hub id; the synthetic corpus has its own.
+    steps
+        Optimiser steps.
+    sequence_length
+        Tokens per training sequence.
+    batch_size
+        Sequences per step.
+    learning_rate
+        Peak learning rate.
+    seed
+        Initialisation, data order and dropout.
+    device
+        cpu, cuda or cuda:N.
+    data
+        Mirror folder laid out as hub repositories.
+    set_
+        Any other key: --set train.precision=bf16 (repeatable; values are YAML).
+    output
+        Run folder; runs/NAME-FINGERPRINT by default.
+    dry_run
+        Show the resolved recipe and the size of the model; train nothing.
+    quiet
+        No progress on stderr.
+    """
+    from sentinel_research.cli.train import train_recipe
+
+    settings = {
+        "model.architecture": architecture,
+        "model.tokenizer": tokenizer,
+        "model.device": device,
+        "data": data,
+        "train.corpus": corpus[0] if corpus and len(corpus) == 1 else corpus,
+        "train.num_steps": steps,
+        "train.sequence_length": sequence_length,
+        "train.batch_size": batch_size,
+        "train.learning_rate": learning_rate,
+        "train.seed": seed,
+    }
+    overrides = [*(f"model.config.{pair}" for pair in config or []), *(set_ or [])]
+    return train_recipe(recipe, settings, overrides, output=output, dry_run=dry_run, quiet=quiet)
+
+
+@app.command
 def ls(kind: Kind) -> int:
     """List what can be named in a recipe, one line each.
 

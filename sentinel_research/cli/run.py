@@ -17,7 +17,11 @@ def run_recipe(
     Returns:
         0 if every cell ran (in a dry run: can be pruned) and every check held, 1 otherwise.
     """
-    resolved = load_recipe(name, overrides)
+    return carry_out(load_recipe(name, overrides), output=output, dry_run=dry_run, quiet=quiet)
+
+
+def carry_out(resolved: ResolvedRecipe, *, output: Path | None, dry_run: bool, quiet: bool) -> int:
+    """Show a recipe or run it, as `run_recipe` says."""
     prepare_process()
     if dry_run:
         from sentinel_research.dry_run import dry_run as describe

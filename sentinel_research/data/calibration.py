@@ -1,4 +1,4 @@
-"""Token ids for training and calibration, by the model's own tokenizer.
+"""Token ids for calibration, by the model's own tokenizer.
 
 Calibration text is a corpus' train split, or the training documents of an lm-eval task. A task's
 prompts and answers become tokens as in lm-eval 0.4.13 (`HFLM.tok_encode`, `TemplateLM._encode_pair`
@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from sentinel_research.data.corpora import FITTED_SPLIT, load_corpus
-from sentinel_research.data.packing import pack, sample_sequences, separator_id
-from sentinel_research.data.synthetic import SyntheticLanguage, word_tokenizer
+from sentinel_research.data.packing import sample_sequences, separator_id
 from sentinel_research.errors import DataError, UsageError
-from sentinel_research.specs import CalibrationSpec, Recipe, TrainSpec
+from sentinel_research.specs import CalibrationSpec, Recipe
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -224,23 +223,3 @@ def _padded(sequences: Sequence[_Encoded]) -> "CalibrationSet":
         is_text[row, :end] = True
         is_target[row, len(context) : end] = True
     return CalibrationSet(ids, is_text, is_target)
-
-
-def training_blocks(spec: TrainSpec, tokenizer: "PreTrainedTokenizerBase") -> np.ndarray:
-    """Pack the train split into blocks `[num_sequences, sequence_length]`; see `pack`."""
-    texts = list(load_corpus(spec.corpus, FITTED_SPLIT)["text"])
-    return pack(texts, tokenizer, spec.sequence_length).sequences
-
-
-def corpus_tokenizer(corpus: str) -> "PreTrainedTokenizerBase":
-    """The tokenizer that belongs to a corpus: only the synthetic language has one.
-
-    Raises:
-        UsageError: for natural text, where the tokenizer is a choice of the user's.
-    """
-    if corpus != "synthetic":
-        raise UsageError(
-            f"training on the corpus '{corpus}' needs a tokenizer",
-            "name a folder or hub id in `model.tokenizer`",
-        )
-    return word_tokenizer(SyntheticLanguage().vocabulary)

@@ -207,17 +207,18 @@ def _documents(name: str, split: str, *_places: Path | None) -> Dataset:
     return attach(documents, provenance)
 
 
-def load_task_dataset(corpus: str, **_ignored: Any) -> DatasetDict:
-    """The test split of a corpus, for `custom_dataset` in a task's YAML.
+def load_task_dataset(corpus: str, split: str = "test", **_ignored: Any) -> DatasetDict:
+    """One split of a corpus, for `custom_dataset` in a task's YAML.
 
     Args:
         corpus: A key of `CORPORA`, from the YAML's `dataset_kwargs`.
+        split: The split that the task evaluates, likewise.
         **_ignored: lm-eval passes the task's metadata and all model arguments as well.
 
     Returns:
-        A DatasetDict with `test` only; the train split is not read.
+        A DatasetDict with that split only; the train split is not read.
     """
-    return DatasetDict({"test": load_corpus(corpus, "test")})
+    return DatasetDict({split: load_corpus(corpus, split)})
 
 
 def count_words(text: str) -> int:

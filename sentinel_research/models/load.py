@@ -14,6 +14,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from sentinel_research.data.byte_level import BYTES, byte_tokenizer
 from sentinel_research.errors import CheckpointError, UsageError
 from sentinel_research.models.anatomy import PRUNED_PREFIX
 from sentinel_research.models.checkpoint import (
@@ -68,10 +69,10 @@ def load_stored(spec: ModelSpec) -> Loaded:
             configuration. No weight is ever left at random values.
     """
     if spec.pretrained is None:
-        raise UsageError(
-            f"architecture '{spec.architecture}' has no weights to load",
-            "Train it first, or give `pretrained`.",
+        named = (
+            f"architecture '{spec.architecture}'" if spec.architecture else "a model without name"
         )
+        raise UsageError(f"{named} has no weights to load", "Train it first, or give `pretrained`.")
     device = _device(spec.device)
     files = check_checkpoint(spec.pretrained, spec.revision)
     model = _load_model(files[0].parent, spec)
@@ -112,6 +113,8 @@ def load_tokenizer(spec: ModelSpec) -> PreTrainedTokenizerBase:
         raise UsageError(
             f"architecture '{spec.architecture}' names no tokenizer", "Give `tokenizer`."
         )
+    if spec.tokenizer == BYTES:
+        return byte_tokenizer()
     revision = spec.revision if name == spec.pretrained else "main"
     folder = find_folder(name, revision)
     hint = "Give `tokenizer` if it lives elsewhere."

@@ -1,4 +1,4 @@
-"""Tiny seeded models and a byte tokenizer, for tests, examples and self-checks.
+"""Tiny seeded models for tests, examples and self-checks, with the byte tokenizer's vocabulary.
 
 Every parameter is random, biases and layer norms too: with the usual zeros and ones a wrong slice
 of a bias would change nothing.
@@ -7,7 +7,6 @@ of a bias would change nothing.
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     BloomConfig,
     BloomForCausalLM,
@@ -26,18 +25,16 @@ from transformers import (
     OPTConfig,
     OPTForCausalLM,
     PreTrainedModel,
-    PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
 )
 
+from sentinel_research.data.byte_level import NUM_BYTES, VOCAB_SIZE, byte_tokenizer
 from sentinel_research.errors import UsageError, did_you_mean
 from sentinel_research.models.mamba import use_scan
 from sentinel_research.models.sentinel import SentinelConfig, SentinelForCausalLM
 
-NUM_BYTES = 256
-_SPECIAL = ("<bos>", "<eos>", "<pad>")
-VOCAB_SIZE = NUM_BYTES + len(_SPECIAL)
+__all__ = ["FAMILIES", "NUM_BYTES", "VOCAB_SIZE", "byte_tokenizer", "tiny_model"]
 
 _GROUPED = {
     "num_hidden_layers": 3,
@@ -163,22 +160,3 @@ def _perturb(model: PreTrainedModel, seed: int) -> None:
         is_norm = parameter.ndim == 1 and name.endswith("weight")
         # strong enough for attention that is far from uniform, so that every head matters
         parameter.copy_(1 + 0.3 * noise if is_norm else 0.3 * noise)
-
-
-def byte_tokenizer() -> PreTrainedTokenizerFast:
-    """A tokenizer with one token per byte of UTF-8, plus `<bos>`, `<eos>` and `<pad>`.
-
-    `decode(encode(text))` is `text` for every string, and no token is added by itself.
-    """
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {symbol: index for index, symbol in enumerate(alphabet)}
-    for special in _SPECIAL:
-        vocabulary[special] = len(vocabulary)
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        clean_up_tokenization_spaces=False,
-        **dict(zip(("bos_token", "eos_token", "pad_token"), _SPECIAL, strict=True)),
-    )

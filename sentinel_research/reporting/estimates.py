@@ -92,7 +92,12 @@ def group_cells(record: RunRecord) -> list[Group]:
 
     Args:
         record: Cells that its recipe asks for and that are not there become empty groups.
+
+    Returns:
+        No group where the recipe measures nothing.
     """
+    if not (record.recipe.get("evaluate") or {}).get("tasks", True):
+        return []
     cells: dict[tuple[str, float], list[CellRecord]] = {(DENSE, 0.0): []}
     for key in _asked(record.recipe.get("prune") or {}):
         cells[key] = []

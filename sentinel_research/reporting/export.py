@@ -1,8 +1,8 @@
 """`report.json`: what tables and figures show, at full precision, under names that stay.
 
 `tasks.TASK.estimates` has a row per scorer and fraction, `tasks.TASK.against_random` its
-comparison with random masks; `criteria.KEY` has one comparison each. A part without numbers has
-`absent` alone.
+comparison with random masks; `criteria.KEY` and `architectures.KEY` have one comparison each. A
+part without numbers has `absent` alone.
 """
 
 import json
@@ -35,6 +35,7 @@ def render_json(page: Page) -> str:
             for part in page.criteria
             if part.numbers is not None or part.figure is None
         },
+        "architectures": {part.key: _part(part) for part in page.architectures},
     }
     return json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 

@@ -8,6 +8,7 @@ import yaml
 from sentinel_research.recipe import load_recipe, shipped_recipes
 from sentinel_research.record import RunRecord
 from sentinel_research.reporting import tables
+from sentinel_research.reporting.architectures import compare_architectures
 from sentinel_research.reporting.criteria import Part, compare_criteria, compare_on_task
 from sentinel_research.reporting.criteria.panels import draw_panels
 from sentinel_research.reporting.curves import TaskCurves, explain_intervals, task_curves
@@ -75,6 +76,8 @@ class Page(NamedTuple):
     tasks: tuple[TaskSection, ...]
     criteria: tuple[Part, ...]
     """How the criteria compare, whatever the task; empty if the run compares none."""
+    architectures: tuple[Part, ...]
+    """How the architectures compare; empty if the run compares none, else `tasks` is."""
     training: Section | None
     training_figure: Drawing | None
     sections: tuple[Section, ...]
@@ -94,7 +97,8 @@ class Page(NamedTuple):
         """Every figure of the report."""
         found = [section.figure for section in self.tasks]
         found += [section.panels for section in self.tasks]
-        found += [*(part.figure for part in self.criteria), self.training_figure]
+        parts = [*self.criteria, *self.architectures]
+        found += [*(part.figure for part in parts), self.training_figure]
         return [figure for figure in found if figure is not None]
 
 
@@ -104,7 +108,8 @@ def build_page(record: RunRecord) -> Page:
     Args:
         record: A run in any state.
     """
-    groups = group_cells(record)
+    is_comparison = bool(record.recipe.get("compare"))
+    groups = [] if is_comparison else group_cells(record)
     losses = (record.train or {}).get("losses", [])
     is_shipped = _is_shipped(record)
     return Page(
@@ -114,8 +119,11 @@ def build_page(record: RunRecord) -> Page:
         problems=tuple(list_problems(record, groups)),
         verdict=verdict(record),
         facts=tuple(_facts(record)),
-        tasks=tuple(_task_section(record, groups, task) for task in list_tasks(record)),
+        tasks=()
+        if is_comparison
+        else tuple(_task_section(record, groups, task) for task in list_tasks(record)),
         criteria=compare_criteria(groups, record.synthetic_data),
+        architectures=compare_architectures(record),
         training=_training(record, bool(losses)),
         training_figure=draw_losses(losses, record.synthetic_data) if losses else None,
         sections=tuple(section for section in _sections(record) if section.table.rows),
@@ -177,7 +185,8 @@ def _is_shipped(record: RunRecord) -> bool:
 
 def _facts(record: RunRecord) -> list[tuple[str, str]]:
     model: dict[str, Any] = record.recipe.get("model") or {}
-    source = model.get("pretrained") or model.get("architecture")
+    compared = ", ".join((record.recipe.get("compare") or {}).get("architectures", {}))
+    source = model.get("pretrained") or model.get("architecture") or compared
     limit = (record.recipe.get("evaluate") or {}).get("limit")
     facts = [
         ("model", f"{source} (trained from scratch)" if record.train else str(source or "-")),

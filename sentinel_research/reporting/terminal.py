@@ -1,7 +1,11 @@
 """The result of a run in a few lines of plain text, for the end of `sentinel run`."""
 
+from typing import Any
+
 from sentinel_research.record import RunRecord
+from sentinel_research.reporting.architectures import compare_architectures
 from sentinel_research.reporting.estimates import group_cells, list_metrics, list_tasks
+from sentinel_research.reporting.numbers import number
 from sentinel_research.reporting.page import list_problems, verdict
 from sentinel_research.reporting.tables import Table, results_table
 
@@ -17,11 +21,16 @@ def summary(record: RunRecord) -> str:
     Returns:
         Lines without a final newline.
     """
-    groups = group_cells(record)
+    is_comparison = bool(record.recipe.get("compare"))
+    groups = [] if is_comparison else group_cells(record)
     mark = " (synthetic data)" if record.synthetic_data else ""
     lines = [f"{record.name}{mark}: {verdict(record)}"]
     lines += [f"! {problem}" for problem in list_problems(record, groups)]
-    for task in list_tasks(record):
+    lines += [_training(record.train)] if record.train else []
+    for part in compare_architectures(record):
+        if part.table is not None and part.key.startswith(("results", "differences")):
+            lines += ["", part.title, *_aligned(part.table, part.table.headers)]
+    for task in () if is_comparison else list_tasks(record):
         metrics = list_metrics(record, task)[:1]
         lines += ["", task]
         if metrics:
@@ -31,11 +40,19 @@ def summary(record: RunRecord) -> str:
     return "\n".join(lines)
 
 
-def _aligned(table: Table) -> list[str]:
+def _training(report: dict[str, Any]) -> str:
+    losses, validation = report.get("losses") or [], report.get("validation_loss")
+    parts = [f"training: {report['num_steps']:,} steps"]
+    parts += [f"loss {number(losses[-1]['loss'])} nats per token"] if losses else []
+    parts += [f"validation loss {number(validation)}"] if validation is not None else []
+    return ", ".join(parts)
+
+
+def _aligned(table: Table, headers: tuple[str, ...] = _HEADERS) -> list[str]:
     shown = [
         column
         for column, header in enumerate(table.headers)
-        if header in _HEADERS or header.endswith("±")
+        if header in headers or header.endswith("±")
     ]
     rows = [[table.headers[column] for column in shown]]
     rows += [[row[column].text for column in shown] for row in table.rows]

@@ -5,8 +5,9 @@ identifies everything that can change a number, so that a run folder never mixes
 """
 
 from sentinel_research.specs.base import Spec
+from sentinel_research.specs.compare import ArchitectureSpec, CompareSpec, MatchSpec
 from sentinel_research.specs.granularity import Granularity
-from sentinel_research.specs.model import ModelSpec, TrainSpec
+from sentinel_research.specs.model import ModelSpec
 from sentinel_research.specs.prune import (
     CalibrationSpec,
     PruneGrid,
@@ -14,11 +15,15 @@ from sentinel_research.specs.prune import (
     PruneVariant,
 )
 from sentinel_research.specs.recipe import EvalSpec, Recipe, RecoverSpec
+from sentinel_research.specs.train import TrainSpec
 
 __all__ = [
+    "ArchitectureSpec",
     "CalibrationSpec",
+    "CompareSpec",
     "EvalSpec",
     "Granularity",
+    "MatchSpec",
     "ModelSpec",
     "PruneGrid",
     "PruneSpec",

@@ -9,7 +9,9 @@ from sentinel_research.specs.base import Spec
 
 
 class ModelSpec(Spec):
-    """Which model to start from: a checkpoint, or an architecture to train from scratch."""
+    """Which model to start from: a checkpoint, or an architecture to train from scratch.
+
+    Neither is what the architectures of a comparison share."""
 
     pretrained: str | None = None
     """Local folder or hub id of a causal LM. Exclusive with `architecture`."""
@@ -18,8 +20,8 @@ class ModelSpec(Spec):
     config: dict[str, int | float | str | bool | list[str]] = Field(default_factory=dict)
     """Keyword arguments of the architecture's configuration class."""
     tokenizer: str | None = None
-    """Local folder or hub id of the tokenizer; with `pretrained` its own by default, with
-    `architecture` the training corpus' own (synthetic) by default."""
+    """Local folder or hub id of the tokenizer, or `bytes` for one token per byte of UTF-8; with
+    `pretrained` its own by default, with `architecture` the training corpus' own (synthetic)."""
     revision: str = "main"
     """Hub revision of `pretrained`; a folder has none but `main`."""
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
@@ -35,31 +37,10 @@ class ModelSpec(Spec):
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        if (self.pretrained is None) == (self.architecture is None):
+        if self.pretrained is not None and self.architecture is not None:
             raise ValueError("give exactly one of `pretrained` and `architecture`")
-        if self.pretrained is not None and self.config:
+        if self.architecture is None and self.config:
             raise ValueError("`config` belongs to `architecture`, not to `pretrained`")
-        if self.architecture is not None and self.revision != "main":
+        if self.pretrained is None and self.revision != "main":
             raise ValueError("`revision` belongs to `pretrained`, not to `architecture`")
         return self
-
-
-class TrainSpec(Spec):
-    """Training from scratch on packed blocks of one corpus."""
-
-    corpus: str
-    """Corpus name (`sentinel ls corpora`), its train split is used."""
-    num_steps: int = Field(gt=0)
-    """Optimiser steps."""
-    sequence_length: int = Field(default=128, gt=1)
-    """Tokens per training sequence."""
-    batch_size: int = Field(default=32, gt=0)
-    """Sequences per step."""
-    learning_rate: float = Field(default=1e-3, gt=0)
-    """Peak learning rate of AdamW."""
-    warmup_fraction: float = Field(default=0.05, ge=0, le=1)
-    """Share of the steps with linear warm-up, before cosine decay to zero."""
-    weight_decay: float = Field(default=0.01, ge=0)
-    """AdamW's decoupled weight decay."""
-    seed: int = 0
-    """Initialisation and data order."""

@@ -6,8 +6,10 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from sentinel_research.specs.base import Spec
-from sentinel_research.specs.model import ModelSpec, TrainSpec
+from sentinel_research.specs.compare import CompareSpec
+from sentinel_research.specs.model import ModelSpec
 from sentinel_research.specs.prune import PruneGrid
+from sentinel_research.specs.train import TrainSpec
 
 
 class RecoverSpec(Spec):
@@ -22,8 +24,9 @@ class RecoverSpec(Spec):
 class EvalSpec(Spec):
     """What is measured, through lm-eval."""
 
-    tasks: list[str] = Field(min_length=1)
-    """lm-eval task names; the project's own are listed by `sentinel ls tasks`."""
+    tasks: list[str]
+    """lm-eval task names; the project's own are listed by `sentinel ls tasks`. None: the recipe
+    only trains."""
     limit: int | None = Field(default=None, gt=0)
     """Only the first documents of every task, for a quick look; null evaluates all."""
     batch_size: int = Field(default=64, gt=0)
@@ -60,9 +63,11 @@ class Recipe(Spec):
     data: str | None = None
     """Mirror folder laid out as hub repositories; else `SENTINEL_DATA`, else the hub."""
     model: ModelSpec
-    """The model."""
+    """The model; in a comparison of architectures what they share: tokenizer and device."""
     train: TrainSpec | None = None
-    """Training from scratch; required with `model.architecture`, otherwise absent."""
+    """Training from scratch; required with `model.architecture` or `compare`, otherwise absent."""
+    compare: CompareSpec | None = None
+    """Several architectures to train and compare, instead of one model."""
     prune: PruneGrid | None = None
     """The prunings to compare."""
     recover: RecoverSpec | None = None
@@ -71,7 +76,31 @@ class Recipe(Spec):
     """The measurement."""
 
     @model_validator(mode="after")
-    def _train_matches_model(self) -> Self:
+    def _sections_fit(self) -> Self:
+        if not self.evaluate.tasks and (self.train is None or self.prune or self.compare):
+            raise ValueError("`evaluate.tasks` names no task: only training goes without one")
+        if self.compare is not None:
+            _check_comparison(self)
+            return self
+        if (self.model.pretrained is None) == (self.model.architecture is None):
+            raise ValueError("give exactly one of `model.pretrained` and `model.architecture`")
         if (self.train is None) != (self.model.architecture is None):
             raise ValueError("`train` goes with `model.architecture`, and only with it")
         return self
+
+
+def _check_comparison(recipe: Recipe) -> None:
+    assert recipe.compare is not None
+    if recipe.model.pretrained is not None or recipe.model.architecture is not None:
+        raise ValueError("`compare` names the architectures: leave `model.architecture` out")
+    if recipe.prune is not None or recipe.recover is not None:
+        raise ValueError("`compare` trains and measures: leave `prune` and `recover` out")
+    if recipe.train is None:
+        raise ValueError("`compare` needs `train`: corpus, steps, sequence length")
+    if recipe.evaluate.max_length is None:
+        raise ValueError(
+            "`compare` needs `evaluate.max_length`, the window in tokens that all architectures "
+            "are measured in: each has another context of its own"
+        )
+    if len(recipe.compare.learning_rates) > 1 and recipe.train.validate_every is None:
+        raise ValueError("`compare.learning_rates` needs `train.validate_every`, to choose by")

@@ -1,40 +1,47 @@
 """The train stage: a causal LM from scratch on packed blocks, by HF Trainer (so Accelerate).
 
-We add three things to Trainer: the data order is fixed by the spec's seed, a loss that is not
-finite stops training with what was seen so far, and a killed run goes on from its last checkpoint.
+What we add to Trainer: the order of the data depends on the spec's seed and on nothing about the
+model; every step has a whole batch; training that diverges stops with its history; a killed run
+goes on from its last complete checkpoint, bit for bit; and speed, memory and operations are
+measured, not estimated.
 """
 
-import math
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import (
-    PreTrainedModel,
-    PrinterCallback,
-    Trainer,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
-    TrainingArguments,
-)
-from transformers.trainer_utils import get_last_checkpoint
+from jaxtyping import Int64
+from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerState
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from sentinel_research.data.training_set import whole_batches
 from sentinel_research.errors import DataError, DivergedError
+from sentinel_research.memory import PeakMemory
 from sentinel_research.models import kernels_of
+from sentinel_research.models.flops import TrainingFlops, training_flops
 from sentinel_research.progress import Progress, Silent
 from sentinel_research.specs import TrainSpec
+from sentinel_research.training.settings import check_settings, training_arguments
+from sentinel_research.training.watch import (
+    DivergenceError,
+    Watch,
+    training_history,
+    validation_history,
+)
 
-_CHECKPOINTS_PER_RUN = 5
-_LOGS_PER_RUN = 40
+Blocks = Int64[np.ndarray, "num_blocks sequence_length"]
+# official Mamba marks it so: decay would pull every half-life towards one token
+_NEVER_DECAYED = ("A_log",)
+# Trainer writes it last
+_COMPLETE = "trainer_state.json"
 
 
 class _Blocks(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
     """Packed token blocks `[num_sequences, sequence_length]` as Trainer's examples."""
 
-    def __init__(self, blocks: np.ndarray) -> None:
+    def __init__(self, blocks: Blocks) -> None:
         self._blocks = torch.from_numpy(blocks.astype(np.int64))
 
     def __len__(self) -> int:
@@ -45,120 +52,169 @@ class _Blocks(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         return {"input_ids": block, "labels": block}
 
 
-class _Report(TrainerCallback):
-    """Tells about every step, and stops training that has diverged."""
+class _Trainer(Trainer):
+    """Trainer whose weight decay leaves vectors alone: biases, norms, time constants, gates."""
 
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
+    def get_decay_parameter_names(self, model: torch.nn.Module) -> list[str]:
+        """Names of Trainer's own choice that are matrices."""
+        parameters = dict(model.named_parameters(remove_duplicate=False))
+        return [
+            name
+            for name in super().get_decay_parameter_names(model)
+            if parameters[name].ndim > 1 and name.rpartition(".")[2] not in _NEVER_DECAYED
+        ]
 
-    def on_step_end(
-        self,
-        args: TrainingArguments,  # noqa: ARG002
-        state: TrainerState,
-        control: TrainerControl,  # noqa: ARG002
-        **_: Any,
-    ) -> None:
-        losses = [entry["loss"] for entry in state.log_history[-1:] if "loss" in entry]
-        self._progress.advance(f"loss {losses[0]:.3f}" if losses else "")
 
-    def on_log(
-        self,
-        args: TrainingArguments,  # noqa: ARG002
-        state: TrainerState,
-        control: TrainerControl,  # noqa: ARG002
-        logs: dict[str, float] | None = None,
-        **_: Any,
-    ) -> None:
-        loss = (logs or {}).get("loss")
-        if loss is not None and not math.isfinite(loss):
-            history = [entry["loss"] for entry in state.log_history if "loss" in entry]
-            raise DivergedError(
-                f"the training loss is {loss} at step {state.global_step}; before: "
-                f"{[round(value, 4) for value in history[-6:-1]]}",
-                "lower `train.learning_rate` or lengthen `train.warmup_fraction`",
-            )
+class _Measured:
+    """Time, memory and operations of one process' part of a training."""
+
+    def __init__(self, device: str, flops: TrainingFlops) -> None:
+        self.memory = PeakMemory(device)
+        self.flops = flops
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    def report(self, spec: TrainSpec, num_steps: int) -> dict[str, Any]:
+        """What to record after `num_steps` steps in this process."""
+        seconds = time.perf_counter() - self._wall
+        num_tokens = num_steps * spec.batch_size * self.flops.sequence_length
+        return {
+            "seconds": seconds,
+            "cpu_seconds": time.process_time() - self._cpu,
+            "num_steps_timed": num_steps,
+            "tokens_per_second": num_tokens / seconds,
+            "memory": {
+                "kind": self.memory.kind,
+                "before_bytes": self.memory.before_bytes,
+                "peak_bytes": self.memory.peak_bytes,
+                "absent": self.memory.absent,
+            },
+            "flops_per_step": {
+                "forward": self.flops.forward * spec.batch_size,
+                "backward": self.flops.backward * spec.batch_size,
+            },
+            "flops_per_token": self.flops.per_token,
+        }
 
 
 def train(
     model: PreTrainedModel,
     spec: TrainSpec,
-    blocks: np.ndarray,
+    blocks: Blocks,
     folder: Path,
     *,
+    validation: Blocks | None = None,
     progress: Progress | None = None,
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
     """Train a causal LM in place.
 
     Args:
         model: Untrained model on its device.
-        spec: Steps, batch, learning rate, seed.
-        blocks: Token ids `[num_sequences, sequence_length]`.
+        spec: Steps, batch, learning rate, precision, seed.
+        blocks: Token ids `[num_sequences, sequence_length]`, in a new order in every pass over
+            them. The last ones that do not fill a batch are never used: all steps are alike.
         folder: Checkpoints go here; an interrupted run with the same folder resumes.
+        validation: Token ids of the same length for `spec.validate_every`.
         progress: Who is told about every step.
 
     Returns:
-        The model in evaluation mode, and the stage report (loss history in nats per token).
+        The model in evaluation mode, and the stage report. Losses are nats per token; `seconds`,
+        `tokens_per_second` (input tokens, validation and checkpoints included in the time) and
+        `memory` are of this process, which did `num_steps_timed` of the steps.
 
     Raises:
-        DataError: with fewer blocks than one batch.
-        DivergedError: if the loss stops being finite.
+        UsageError: for a precision or an option that device or model lack.
+        DataError: with fewer blocks than one batch, or none to validate on.
+        DivergedError: if loss or gradient stop being finite, or the loss exceeds
+            `spec.max_loss_ratio`; with the report up to there.
     """
-    if len(blocks) < spec.batch_size:
+    blocks = whole_batches(blocks, spec.batch_size)
+    if (spec.validate_every is None) != (validation is None):
         raise DataError(
-            f"the training split gives {len(blocks)} blocks of {blocks.shape[1]} tokens, "
-            f"fewer than one batch of {spec.batch_size}",
-            "lower `train.batch_size` or `train.sequence_length`",
+            f"`train.validate_every` is {spec.validate_every}, and blocks to validate on were "
+            f"{'not ' if validation is None else ''}given",
+            "give both or neither",
         )
-    start = time.perf_counter()
-    trainer = Trainer(
+    check_settings(model, spec)
+    if spec.gradient_checkpointing:
+        # the reentrant kind gives no gradient to inputs that need none
+        model.activation_checkpointing_enable({"use_reentrant": False})
+    watch = Watch(progress or Silent(), spec.max_loss_ratio)
+    trainer = _Trainer(
         model=model,
-        args=_arguments(spec, folder, model.device),
+        args=training_arguments(spec, folder, model.device),
         train_dataset=_Blocks(blocks),
-        callbacks=[_Report(progress or Silent())],
+        eval_dataset=None if validation is None else _Blocks(validation),
+        callbacks=[watch],
     )
+    # every model's own mean over the tokens of its batch: Trainer would else divide by a count that
+    # depends on the name of the class, and expect families to use it that ignore it
+    trainer.model_accepts_loss_kwargs = False
     # progress and the record say what it would print
     trainer.remove_callback(PrinterCallback)
-    resumed_from = get_last_checkpoint(str(folder)) if folder.is_dir() else None
-    trainer.train(resume_from_checkpoint=resumed_from)
+    first_step = _last_step(folder)
+    resumed_from = str(folder / f"{PREFIX_CHECKPOINT_DIR}-{first_step}") if first_step else None
+    measured = _Measured(str(model.device), training_flops(model, blocks.shape[1]))
+    diverged: DivergenceError | None = None
+    with measured.memory:
+        try:
+            trainer.train(resume_from_checkpoint=resumed_from)
+        except DivergenceError as error:
+            diverged = error
+    if spec.gradient_checkpointing:
+        model.activation_checkpointing_disable()
     model.eval()
-    losses = [
-        {"step": int(entry["step"]), "loss": float(entry["loss"])}
-        for entry in trainer.state.log_history
-        if "loss" in entry
-    ]
+    own = measured.report(spec, trainer.state.global_step - first_step)
     report = {
-        "corpus": spec.corpus,
-        "num_steps": trainer.state.global_step,
-        "num_tokens": trainer.state.global_step * spec.batch_size * (blocks.shape[1] - 1),
-        "num_blocks": len(blocks),
         "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
         "kernels": kernels_of(model),
-        "losses": losses,
+        "num_blocks": len(blocks),
         "resumed": resumed_from is not None,
-        "seconds": time.perf_counter() - start,
+        "num_skipped_steps": watch.num_skipped_steps,
+        **_learnt(trainer.state, spec, blocks.shape[1]),
+        **own,
     }
+    if diverged is not None:
+        raise _diverged(diverged, spec, report)
     return model, report
 
 
-def _arguments(spec: TrainSpec, folder: Path, device: torch.device) -> TrainingArguments:
-    return TrainingArguments(
-        output_dir=str(folder),
-        max_steps=spec.num_steps,
-        per_device_train_batch_size=spec.batch_size,
-        learning_rate=spec.learning_rate,
-        lr_scheduler_type="cosine",
-        warmup_steps=round(spec.warmup_fraction * spec.num_steps),
-        weight_decay=spec.weight_decay,
-        max_grad_norm=1.0,
-        seed=spec.seed,
-        data_seed=spec.seed,
-        logging_steps=max(1, spec.num_steps // _LOGS_PER_RUN),
-        # a filtered NaN would hide a diverged run
-        logging_nan_inf_filter=False,
-        save_steps=max(1, spec.num_steps // _CHECKPOINTS_PER_RUN),
-        save_total_limit=1,
-        report_to="none",
-        use_cpu=device.type == "cpu",
-        dataloader_pin_memory=device.type != "cpu",
-        disable_tqdm=True,
+def _learnt(state: TrainerState, spec: TrainSpec, sequence_length: int) -> dict[str, Any]:
+    """The part of the report that does not depend on how often training was interrupted."""
+    validation = validation_history(state)
+    return {
+        "corpus": spec.corpus,
+        "precision": spec.precision,
+        "num_steps": state.global_step,
+        "num_tokens": state.global_step * spec.batch_size * (sequence_length - 1),
+        "losses": training_history(state),
+        "validation": validation,
+        **_kept(validation, state.global_step, spec),
+    }
+
+
+def _diverged(error: DivergenceError, spec: TrainSpec, report: dict[str, Any]) -> DivergedError:
+    return DivergedError(
+        f"training diverged: {error.reason} after step {error.step} of {spec.num_steps}; "
+        f"losses before: {[round(one['loss'], 4) for one in report['losses'][-6:]]}",
+        error.hint,
+        {**report, "diverged": {"step": error.step, "reason": error.reason}},
     )
+
+
+def _kept(losses: list[dict[str, Any]], num_steps: int, spec: TrainSpec) -> dict[str, Any]:
+    """Which weights training ends with, and their validation loss; None without validation."""
+    if not losses:
+        return {"best_step": None, "kept_step": num_steps, "validation_loss": None}
+    best = min(losses, key=lambda entry: entry["loss"])
+    kept = best if spec.keep == "best" else losses[-1]
+    return {
+        "best_step": best["step"],
+        "kept_step": kept["step"],
+        "validation_loss": kept["loss"],
+    }
+
+
+def _last_step(folder: Path) -> int:
+    """The step of the last checkpoint that was written to its end; 0 if there is none."""
+    found = folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*/{_COMPLETE}")
+    return max((int(path.parent.name.rpartition("-")[2]) for path in found), default=0)

@@ -111,7 +111,7 @@ def test_run_with_a_cell_that_was_never_measured_is_not_done(
 
 # each kills the process when it enters a stage (or, for training, half way through it)
 KILLS = {
-    "training": "sentinel_research.training.trainer._Report.on_save",
+    "training": "sentinel_research.training.watch.Watch.on_save",
     "saving": "sentinel_research.models.save",
     "calibration": "sentinel_research.data.calibration.calibration_set",
     "pruning": "sentinel_research.pruning.prune",

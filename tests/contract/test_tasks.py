@@ -32,6 +32,7 @@ OURS = [
     "sentinel_tinystories",
     "sentinel_wikitext2",
 ]
+VALIDATED = ["gutenberg", "ptb", "shakespeare", "synthetic", "wikitext2"]
 TEXT = "It was the best of times, it was the worst of times. " * 9
 
 
@@ -77,6 +78,25 @@ def test_every_task_file_is_listed_with_a_description() -> None:
     assert all(found.values())
     files = {path.stem for path in task_folder().rglob("*.yaml")}
     assert files == set(found)
+
+
+@pytest.mark.parametrize("corpus", VALIDATED)
+def test_validation_task_differs_from_the_test_task_in_its_split_alone(corpus: str) -> None:
+    index = _manager().task_index
+    test, validation = (index[f"sentinel_{corpus}{end}"].cfg for end in ("", "_validation"))
+    changed = {key for key in {*test, *validation} if test.get(key) != validation.get(key)}
+    assert changed - {"include"} == {"task", "test_split", "dataset_kwargs", "metadata"}
+    assert validation["test_split"] == "validation"
+    assert validation["dataset_kwargs"] == {"corpus": corpus, "split": "validation"}
+
+
+def test_validation_task_scores_the_validation_split() -> None:
+    task = _manager().load(["sentinel_synthetic_validation"])["tasks"]
+    documents = task["sentinel_synthetic_validation"].eval_docs
+    assert [row["doc_id"] for row in documents][:2] == [
+        "synthetic-validation-0",
+        "synthetic-validation-1",
+    ]
 
 
 def test_lm_eval_finds_every_listed_task() -> None:

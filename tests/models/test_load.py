@@ -212,3 +212,8 @@ def test_tokenizer_of_another_model_is_refused(folder: Path, tmp_path: Path) -> 
     larger.save_pretrained(tmp_path / "larger")
     with pytest.raises(CheckpointError, match="tokenizer has 260 tokens, the model only 259"):
         _load(folder, tokenizer=str(tmp_path / "larger"))
+
+
+def test_byte_tokenizer_is_named_bytes_and_needs_no_folder() -> None:
+    tokenizer = load_tokenizer(ModelSpec(architecture="gpt2", tokenizer="bytes"))
+    assert tokenizer.get_vocab() == byte_tokenizer().get_vocab()

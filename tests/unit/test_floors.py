@@ -7,7 +7,10 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "sentinel_research"
 FLOORS = {
+    "environment": 0,
     "errors": 0,
+    "memory": 0,
+    "paired": 0,
     "progress": 0,
     "recipe": 0,
     "record": 0,
@@ -27,8 +30,10 @@ FLOORS = {
     "cli": 6,
     "dry_run": 5,
     "cells": 4,
+    "comparison": 4,
     "pruner": 4,
     "inputs": 4,
+    "trained": 4,
     "lm_eval_plugin": 0,
 }
 HEAVY = {"torch", "transformers", "datasets", "lm_eval", "matplotlib", "scipy", "pandas"}

@@ -163,5 +163,8 @@ def test_shipped_recipe_names_scorers_that_can_score_its_units(name: str) -> Non
     from sentinel_research.pipeline import plan_cells
 
     recipe = load_recipe(name).recipe
+    if recipe.compare is not None:
+        assert plan_cells(recipe) == []
+        return
     assert recipe.prune is not None
     assert len(plan_cells(recipe)) > len(recipe.prune.scorers)

@@ -45,7 +45,7 @@ def test_fraction_outside_zero_to_one_is_refused(fraction: float) -> None:
 
 def test_model_needs_exactly_one_source() -> None:
     with pytest.raises(ValidationError, match="exactly one"):
-        ModelSpec()
+        _recipe(model={})
     with pytest.raises(ValidationError, match="exactly one"):
         ModelSpec(pretrained="a", architecture="gpt2")
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from sentinel_research.paired import paired_test
 from sentinel_research.statistics import (
     SelectionSizes,
     expected_overlap,
@@ -204,3 +205,27 @@ def test_expected_overlap_is_the_mean_over_all_pairs_of_selections(
 
 def test_two_empty_selections_have_no_expected_overlap() -> None:
     assert expected_overlap([SelectionSizes(5, 0, 0)]) is None
+
+
+def test_paired_test_is_scipys_and_its_detectable_difference_has_four_fifths_power() -> None:
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(1.0, 1.0, 5), rng.normal(0.0, 1.0, 5)
+    found = paired_test(first.tolist(), second.tolist())
+    assert found is not None
+    expected = stats.ttest_rel(first, second)
+    assert found.p_value == pytest.approx(expected.pvalue, rel=1e-9)
+    interval = expected.confidence_interval()
+    assert found.difference[1:] == pytest.approx((interval.low, interval.high), rel=1e-9)
+    sd = float((first - second).std(ddof=1))
+    draws = rng.normal(found.detectable, sd, size=(20_000, 5))
+    is_found = stats.ttest_1samp(draws, 0.0, axis=1).pvalue < 0.05
+    # three standard errors of a share of 20,000
+    assert is_found.mean() == pytest.approx(0.8, abs=0.009)
+
+
+def test_pairs_without_spread_are_not_tested_and_single_pairs_refused() -> None:
+    assert paired_test([1.0, 2.0, 3.0], [0.5, 1.5, 2.5]) is None
+    with pytest.raises(ValueError, match="at least 2"):
+        paired_test([1.0], [2.0])
+    with pytest.raises(ValueError, match="2 and 1 values are not pairs"):
+        paired_test([1.0, 2.0], [2.0])

@@ -1,0 +1,57 @@
+"""Which models a comparison trains: the floors, then every architecture with its grid and seeds."""
+
+from typing import Any
+
+from sentinel_research.record import Arm, CellRecord
+from sentinel_research.specs import CompareSpec, ModelSpec, Recipe
+from sentinel_research.specs.compare import NGRAM_PREFIX
+
+
+def plan_comparison(spec: CompareSpec) -> list[CellRecord]:
+    """The cells of a comparison, in the order they are trained.
+
+    A grid of learning rates is tried with the first seed, the other seeds take the best rate.
+    """
+    orders = sorted(spec.ngrams)
+    arms = [Arm(name=f"{NGRAM_PREFIX}{one}", seed=None, learning_rate=None) for one in orders]
+    first, *others = spec.seeds
+    grid = spec.learning_rates
+    for name in spec.architectures:
+        if len(grid) > 1:
+            arms += [
+                Arm(name=name, seed=first, learning_rate=rate, is_tuning=True) for rate in grid
+            ]
+        else:
+            others = list(spec.seeds)
+        rate = grid[0] if len(grid) == 1 else None
+        arms += [Arm(name=name, seed=seed, learning_rate=rate) for seed in others]
+    return [CellRecord(id=_cell_id(arm), prune_spec=None, arm=arm) for arm in arms]
+
+
+def _cell_id(arm: Arm) -> str:
+    seed = "" if arm.seed is None else f"-seed{arm.seed}"
+    rate = f"-lr{arm.learning_rate!r}" if arm.is_tuning else ""
+    return f"{arm.name}{seed}{rate}"
+
+
+def arm_recipe(recipe: Recipe, arm: Arm, config: dict[str, Any]) -> Recipe:
+    """What one model of a comparison would be as a recipe of its own.
+
+    Args:
+        recipe: With `compare`.
+        arm: One of its models; its learning rate is known, or the recipe's own.
+        config: Its configuration as matched.
+    """
+    assert recipe.compare is not None  # the caller's recipe compares
+    assert recipe.train is not None
+    shared = recipe.model.model_dump(exclude={"architecture", "config"})
+    architecture = recipe.compare.architectures[arm.name].architecture
+    rate = recipe.train.learning_rate if arm.learning_rate is None else arm.learning_rate
+    seed = recipe.train.seed if arm.seed is None else arm.seed
+    return recipe.model_copy(
+        update={
+            "compare": None,
+            "model": ModelSpec(**shared, architecture=architecture, config=config),
+            "train": recipe.train.model_copy(update={"learning_rate": rate, "seed": seed}),
+        }
+    )

@@ -1,0 +1,198 @@
+"""Carry out a comparison: match sizes, fit floors, search the grid, train all seeds, measure.
+
+Every model goes the way of a recipe of its own (`arm_recipe`), so nothing but the architecture can
+differ. The record is written after every stage; what is trained is not trained again.
+"""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from sentinel_research.cells import CELLS_FOLDER, evaluate_cell, headline
+from sentinel_research.comparison.floors import run_floors
+from sentinel_research.comparison.plan import arm_recipe
+from sentinel_research.errors import DivergedError, SentinelError
+from sentinel_research.inputs import record_inputs
+from sentinel_research.progress import Progress
+from sentinel_research.record import CellRecord, Check, RunRecord
+from sentinel_research.reporting.numbers import quantity
+from sentinel_research.specs import Recipe
+from sentinel_research.trained import MODEL_FOLDER, recipe_tokenizer, stored, train_model
+
+
+def match_all(recipe: Recipe) -> dict[str, dict[str, Any]]:
+    """Every architecture in the size that the recipe asks for.
+
+    Args:
+        recipe: With `compare`.
+
+    Returns:
+        Name -> `architecture` and the fields of `models.matching.Matched`.
+
+    Raises:
+        UsageError: if an architecture is unknown or cannot have the size.
+    """
+    from sentinel_research.models.matching import match
+
+    assert recipe.compare is not None  # the caller's recipe compares
+    assert recipe.train is not None
+    tokenizer = recipe_tokenizer(recipe)
+    length = recipe.train.sequence_length
+    return {
+        name: {
+            "architecture": spec.architecture,
+            **match(spec, tokenizer, recipe.compare.match, length)._asdict(),
+        }
+        for name, spec in recipe.compare.architectures.items()
+    }
+
+
+def run_comparison(recipe: Recipe, record: RunRecord, folder: Path, progress: Progress) -> None:
+    """Train and measure everything that the record does not have yet.
+
+    A model that fails is recorded, the others still run.
+
+    Args:
+        recipe: With `compare`.
+        record: With the planned cells.
+        folder: The run folder.
+        progress: Who is told about progress.
+
+    Raises:
+        UsageError, DataError: for a request that no model can serve.
+    """
+    assert recipe.compare is not None  # the caller's recipe compares
+    if record.comparison is None:
+        record.comparison = {"models": match_all(recipe), "learning_rates": {}}
+        record.write(folder)
+    run_floors(recipe, record, folder, progress)
+    for name in recipe.compare.architectures:
+        _Compared(recipe, record, folder, progress, name).run()
+    evaluated = (cell.evaluation for cell in record.cells if cell.evaluation is not None)
+    record_inputs(recipe, record, next(evaluated, None))
+    record.checks.append(_same_blocks(record))
+    record.write(folder)
+
+
+def _same_blocks(record: RunRecord) -> Check:
+    """All models were offered the same blocks; their order follows from the seed alone."""
+    trained = [cell.train for cell in record.cells if cell.train is not None and _is_whole(cell)]
+    found = Counter((one["data"]["blocks_sha256"], one["num_tokens"]) for one in trained)
+    parts = [
+        f"{quantity(number, 'model')}: {tokens:,} tokens of the blocks {digest[:12]}"
+        for (digest, tokens), number in found.items()
+    ]
+    return Check(
+        name="all architectures trained on the same blocks and as many tokens",
+        passed=len(found) <= 1,
+        detail=", ".join(parts) or "no model was trained to its end",
+    )
+
+
+def _is_whole(cell: CellRecord) -> bool:
+    """Whether a cell is a network that was trained to its end."""
+    has_seed = cell.arm is not None and cell.arm.seed is not None
+    return has_seed and "diverged" not in (cell.train or {})
+
+
+class _Compared:
+    """One architecture of a run."""
+
+    def __init__(
+        self, recipe: Recipe, record: RunRecord, folder: Path, progress: Progress, name: str
+    ) -> None:
+        assert record.comparison is not None  # matched before
+        self._recipe, self._record, self._folder, self._progress = recipe, record, folder, progress
+        self._name = name
+        self._comparison = record.comparison
+        self._config = record.comparison["models"][name]["config"]
+        mine = [cell for cell in record.cells if cell.arm is not None and cell.arm.name == name]
+        self._tuning = [cell for cell in mine if cell.arm is not None and cell.arm.is_tuning]
+        self._others = [cell for cell in mine if cell not in self._tuning]
+
+    def run(self) -> None:
+        """Search the grid, then train and measure every seed with the best rate."""
+        for cell in self._tuning:
+            self._stage(cell, self._train)
+        if self._tuning and not self._choose():
+            for cell in self._others:
+                cell.status = "failed"
+                cell.error = f"no learning rate of the grid could be trained for '{self._name}'"
+            self._record.write(self._folder)
+            return
+        for cell in self._others:
+            self._stage(cell, self._train)
+        for cell in [*self._tuning, *self._others]:
+            assert cell.arm is not None
+            if cell.arm.is_tuning and not cell.arm.is_chosen:
+                # its place in the grid is all that it was for
+                if cell.status == "started":
+                    cell.status = "done"
+                continue
+            if cell.status == "started":
+                self._stage(cell, self._evaluate)
+                self._progress.say(f"{cell.id}: {headline(self._recipe, cell)}")
+
+    def _stage(self, cell: CellRecord, stage: Any) -> None:
+        """One stage of a cell; what goes wrong is its status and not the end of the run."""
+        if cell.status == "done":
+            return
+        cell.status, cell.error = "started", None
+        try:
+            stage(cell)
+        except DivergedError as error:
+            cell.train, cell.status, cell.error = error.report, "failed", str(error)
+        except SentinelError as error:
+            cell.status, cell.error = "failed", str(error)
+        finally:
+            self._record.write(self._folder)
+
+    def _own_recipe(self, cell: CellRecord) -> Recipe:
+        assert cell.arm is not None  # all cells of a comparison have one
+        return arm_recipe(self._recipe, cell.arm, self._config)
+
+    def _own_folder(self, cell: CellRecord) -> Path:
+        return self._folder / CELLS_FOLDER / cell.id
+
+    def _train(self, cell: CellRecord) -> None:
+        def kept(report: dict[str, Any]) -> None:
+            cell.train = report
+            self._record.write(self._folder)
+
+        own = self._own_folder(cell)
+        if not (own / MODEL_FOLDER).exists():
+            train_model(self._own_recipe(cell), own, self._progress, kept, title=cell.id)
+        cell.model_folder = str((own / MODEL_FOLDER).relative_to(self._folder))
+
+    def _evaluate(self, cell: CellRecord) -> None:
+        from sentinel_research.pruning import load
+
+        source = stored(self._own_recipe(cell).model, self._own_folder(cell))
+        model, tokenizer, _ = load(source)
+        evaluate_cell(self._recipe, model, tokenizer, cell, self._folder)
+        cell.status = "done"
+
+    def _choose(self) -> bool:
+        """Give the best rate of the grid to all seeds; False if no point of it was trained."""
+        losses = {
+            cell.arm.learning_rate: cell.train["validation_loss"]
+            for cell in self._tuning
+            if cell.status != "failed" and cell.arm and cell.train
+        }
+        if not losses:
+            return False
+        best = min(losses, key=lambda rate: losses[rate])
+        rates = sorted(cell.arm.learning_rate or 0.0 for cell in self._tuning if cell.arm)
+        self._comparison["learning_rates"][self._name] = {
+            "chosen": best,
+            "at_edge": best in (rates[0], rates[-1]),
+            "validation_losses": {repr(rate): loss for rate, loss in losses.items()},
+        }
+        for cell in [*self._tuning, *self._others]:
+            assert cell.arm is not None
+            if cell.arm.is_tuning:
+                cell.arm.is_chosen = cell.arm.learning_rate == best
+            else:
+                cell.arm.learning_rate = best
+        self._record.write(self._folder)
+        return True

@@ -1,0 +1,52 @@
+"""Floating-point operations of training, counted by torch from the operators that run."""
+
+import copy
+from typing import NamedTuple
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import PreTrainedModel
+
+from sentinel_research.models.modes import eager_attention
+
+
+class TrainingFlops(NamedTuple):
+    """Operations on one sequence; a multiply-add counts two."""
+
+    forward: int
+    """Of the forward pass, all logits included."""
+    backward: int
+    """Of the backward pass, and of what it computes again under gradient checkpointing."""
+    sequence_length: int
+    """Tokens of the sequence."""
+
+    @property
+    def per_token(self) -> float:
+        """Forward and backward operations, per token."""
+        return (self.forward + self.backward) / self.sequence_length
+
+
+def training_flops(model: PreTrainedModel, sequence_length: int) -> TrainingFlops:
+    """Count a forward and a backward pass over one sequence.
+
+    Attention runs eagerly, so that it counts in full: fused kernels are partly unknown to the
+    counter, and skip what the causal mask hides. Products of matrices, convolutions and operators
+    that registered a formula are counted, elementwise operations are not.
+
+    Args:
+        model: Any causal language model; a copy of it is run, so that neither gradients nor
+            buffers nor random numbers change.
+        sequence_length: Tokens of the sequence, at least 2.
+
+    Returns:
+        Operations; those of a batch are proportional to its sequences.
+    """
+    twin = copy.deepcopy(model).train()
+    ids = torch.zeros(1, sequence_length, dtype=torch.long, device=model.device)
+    devices = [model.device] if model.device.type == "cuda" else []
+    with torch.random.fork_rng(devices), eager_attention(twin):
+        with FlopCounterMode(display=False) as forward:
+            loss = twin(input_ids=ids, labels=ids, use_cache=False).loss
+        with FlopCounterMode(display=False) as backward:
+            loss.backward()
+    return TrainingFlops(forward.get_total_flops(), backward.get_total_flops(), sequence_length)

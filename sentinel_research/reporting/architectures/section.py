@@ -1,0 +1,83 @@
+"""The parts of a report that compare architectures, each with its numbers or with why not."""
+
+from sentinel_research.record import RunRecord
+from sentinel_research.reporting.architectures import tables
+from sentinel_research.reporting.architectures.results import LEVEL, TaskResults, task_results
+from sentinel_research.reporting.criteria import Part
+from sentinel_research.reporting.estimates import list_tasks
+from sentinel_research.reporting.numbers import quantity
+
+_TRAINING_NOTE = (
+    "Validation loss in nats per token, of the weights that were kept. Tokens are those predicted; "
+    "tokens per second are those read, with validation and checkpoints in the time, by the process "
+    "that ended the training. Peak memory is of the whole process."
+)
+_MODELS_NOTE = (
+    "Counted on the built model. Embeddings are tables of tokens and positions and the output "
+    "head; FLOPs are those of matrix products, convolutions and registered operators, forward and "
+    "backward, attention in full."
+)
+
+
+def compare_architectures(record: RunRecord) -> tuple[Part, ...]:
+    """Everything about the compared architectures of a run.
+
+    Args:
+        record: Any run.
+
+    Returns:
+        The parts; none if the run compares no architectures.
+    """
+    if record.comparison is None:
+        return ()
+    parts = []
+    for task in list_tasks(record):
+        found = task_results(record, task)
+        if found is None:
+            title = f"Results on {task}"
+            absent = "Not computed: no model was measured on it."
+            parts.append(Part(f"results-{task}", title, None, None, (), absent, None))
+        else:
+            parts += [_results(record, found), _differences(found)]
+    return (*parts, _models(record), _training(record))
+
+
+def _results(record: RunRecord, found: TaskResults) -> Part:
+    table = tables.results_table(record, found)
+    notes = tables.explain_results(record, found)
+    short = [one for one in found.results if len(one.values) < one.num_asked]
+    absent = " ".join(
+        f"{one.name}: {quantity(one.num_asked - len(one.values), 'seed')} not measured."
+        for one in short
+    )
+    title = f"Results on {found.task}"
+    return Part(f"results-{found.task}", title, table, None, notes, absent, found.results)
+
+
+def _differences(found: TaskResults) -> Part:
+    key, title = f"differences-{found.task}", f"Differences on {found.task}"
+    if not found.differences:
+        absent = "Not computed: fewer than two architectures."
+        return Part(key, title, None, None, (), absent, None)
+    note = (
+        f"Student's t test of differences paired by seed, corrected by Holm over "
+        f"{quantity(len(found.differences), 'pair')}; better and worse mean an adjusted two-sided "
+        f"p below {LEVEL}. Detectable: the smallest true difference that the test without "
+        "correction finds four times in five."
+    )
+    reasons = {f"{one.first} and {one.second}": one.reason for one in found.differences}
+    absent = " ".join(f"{pair}: {reason}." for pair, reason in reasons.items() if reason)
+    table = tables.differences_table(found)
+    return Part(key, title, table, None, (note,), absent, found.differences)
+
+
+def _models(record: RunRecord) -> Part:
+    numbers = (record.comparison or {})["models"]
+    table = tables.models_table(record)
+    return Part("models", "Sizes", table, None, (_MODELS_NOTE,), "", numbers)
+
+
+def _training(record: RunRecord) -> Part:
+    table = tables.training_table(record)
+    rates = (record.comparison or {})["learning_rates"]
+    return Part("training", "Training", table, None, (_TRAINING_NOTE,), "", rates)

@@ -1,0 +1,194 @@
+"""The comparison of architectures as tables."""
+
+from typing import Any
+
+from sentinel_research.record import CellRecord, RunRecord
+from sentinel_research.reporting.architectures.results import TaskResults, cells_of
+from sentinel_research.reporting.numbers import number, p_value
+from sentinel_research.reporting.tables import Cell, Table
+
+_NONE = Cell("-", kind="number")
+
+
+def results_table(record: RunRecord, found: TaskResults) -> Table:
+    """A row per architecture and n-gram model, the best mean first.
+
+    Args:
+        record: The run.
+        found: Its results on one task.
+    """
+    worst = float("inf")
+    sign = -1 if found.higher_is_better else 1
+    ordered = sorted(found.results, key=lambda one: worst if one.mean is None else sign * one.mean)
+    headers: tuple[str, ...] = (
+        "model",
+        f"{found.metric.label}, mean",
+        "sd over seeds",
+        "95% interval over seeds",
+    )
+    headers += ("seeds", "learning rate", "parameters without embeddings")
+    rows = []
+    for one in ordered:
+        size = _models(record).get(one.name, {}).get("num_non_embedding")
+        exact = "; ".join(f"seed {seed}: {value}" for seed, value in one.values.items())
+        seeds = _seeds(len(one.values), one.num_asked)
+        interval = one.interval and f"{number(one.interval.low)} to {number(one.interval.high)}"
+        rows.append(
+            (
+                Cell(one.name),
+                Cell("not measured", kind="missing")
+                if one.mean is None
+                else Cell(number(one.mean), exact, "number"),
+                _number(one.sd),
+                _text(interval),
+                _text(None if one.is_floor else seeds),
+                _text(one.learning_rate and f"{one.learning_rate:g}"),
+                _count(size),
+            )
+        )
+    return Table(headers, tuple(rows))
+
+
+def differences_table(found: TaskResults) -> Table:
+    """A row per pair of architectures.
+
+    Args:
+        found: Results on one task.
+    """
+    headers: tuple[str, ...] = (
+        "first",
+        "second",
+        "first less second",
+        "95% interval",
+        "t test p",
+        "after Holm",
+    )
+    headers += ("verdict on the first", "detectable difference", "seeds")
+    rows = []
+    for one in found.differences:
+        kind: Any = {"better": "good", "worse": "bad"}.get(one.verdict, "text")
+        verdict = Cell(one.verdict, one.reason, kind)
+        if one.test is None or one.p_adjusted is None:
+            rows.append((Cell(one.first), Cell(one.second), *[_NONE] * 4, verdict, _NONE, _NONE))
+            continue
+        value, low, high = one.test.difference
+        rows.append(
+            (
+                Cell(one.first),
+                Cell(one.second),
+                Cell(f"{value:+.4f}", str(value), "number"),
+                Cell(f"{low:+.4f} to {high:+.4f}", kind="number"),
+                Cell(p_value(one.test.p_value), str(one.test.p_value), "number"),
+                Cell(p_value(one.p_adjusted), str(one.p_adjusted), "number"),
+                verdict,
+                _number(one.test.detectable),
+                Cell(str(one.test.num_pairs), kind="number"),
+            )
+        )
+    return Table(headers, tuple(rows))
+
+
+def models_table(record: RunRecord) -> Table:
+    """A row per architecture: what was built."""
+    headers: tuple[str, ...] = ("model", "architecture", "parameters", "without embeddings")
+    headers += ("training FLOPs per token", "off its target", "configuration")
+    return Table(
+        headers,
+        tuple(
+            (
+                Cell(name),
+                Cell(one["architecture"]),
+                Cell(f"{one['num_parameters']:,}", kind="number"),
+                Cell(f"{one['num_non_embedding']:,}", kind="number"),
+                Cell(f"{one['flops_per_token']:,.0f}", kind="number"),
+                Cell(f"{one['deviation']:+.2%}", kind="number"),
+                Cell(", ".join(f"{key} {value}" for key, value in one["config"].items())),
+            )
+            for name, one in _models(record).items()
+        ),
+    )
+
+
+def training_table(record: RunRecord) -> Table:
+    """A row per trained model, also of rates that were not chosen: what it learnt and cost."""
+    headers: tuple[str, ...] = (
+        "cell",
+        "learning rate",
+        "validation loss",
+        "kept step",
+        "last training loss",
+    )
+    headers += ("tokens", "seconds", "tokens per second", "peak memory, MiB", "status")
+    rows = [_training_row(cell) for cell in record.cells if cell.arm is not None]
+    return Table(headers, tuple(rows))
+
+
+def _training_row(cell: CellRecord) -> tuple[Cell, ...]:
+    report = cell.train or {}
+    losses = report.get("losses") or [{}]
+    peak = (report.get("memory") or {}).get("peak_bytes")
+    assert cell.arm is not None  # the caller's cells have one
+    words: list[str] = ["diverged" if "diverged" in report else cell.status]
+    if cell.arm.is_chosen is not None:
+        words.append("chosen" if cell.arm.is_chosen else "not chosen")
+    return (
+        Cell(cell.id),
+        _text(cell.arm.learning_rate and f"{cell.arm.learning_rate:g}"),
+        _number(report.get("validation_loss")),
+        _count(report.get("kept_step")),
+        _number(losses[-1].get("loss")),
+        _count(report.get("num_tokens")),
+        _number(report.get("seconds")),
+        _count(report.get("tokens_per_second")),
+        _count(None if peak is None else peak / (1 << 20)),
+        Cell(", ".join(words), kind="text" if cell.status == "done" else "bad"),
+    )
+
+
+def explain_results(record: RunRecord, found: TaskResults) -> tuple[str, ...]:
+    """What the table of one task covers, and which floors were not passed.
+
+    Args:
+        record: The run.
+        found: Its results on the task.
+    """
+    covered = (
+        "Mean, standard deviation and Student's t interval are over seeds of initialisation and "
+        "data order; they do not cover the choice of documents or of the training text."
+    )
+    sentences = [covered]
+    sign = -1 if found.higher_is_better else 1
+    floors = [one for one in found.results if one.is_floor and one.mean is not None]
+    for one in found.results:
+        if one.is_floor or one.mean is None:
+            continue
+        above = [floor.name for floor in floors if sign * (floor.mean or 0.0) <= sign * one.mean]
+        if above:
+            sentences.append(f"{one.name} is not better than {', '.join(above)}.")
+    for name, search in ((record.comparison or {}).get("learning_rates") or {}).items():
+        if search["at_edge"] and len(cells_of(record, name)):
+            sentences.append(
+                f"The chosen learning rate of {name} is at the edge of its grid: a better one may "
+                "lie outside."
+            )
+    return tuple(sentences)
+
+
+def _models(record: RunRecord) -> dict[str, Any]:
+    return dict((record.comparison or {}).get("models") or {})
+
+
+def _seeds(found: int, asked: int) -> str:
+    return str(asked) if found == asked else f"{found} of {asked}"
+
+
+def _text(value: Any) -> Cell:
+    return Cell(value, kind="number") if value else _NONE
+
+
+def _number(value: float | None) -> Cell:
+    return _NONE if value is None else Cell(number(value), str(value), "number")
+
+
+def _count(value: float | None) -> Cell:
+    return _NONE if value is None else Cell(f"{value:,.0f}", kind="number")

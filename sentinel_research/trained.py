@@ -1,0 +1,105 @@
+"""Train a model as a recipe says and keep it: the one way from specs to a trained checkpoint."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sentinel_research.progress import Progress
+from sentinel_research.specs import ModelSpec, Recipe
+
+MODEL_FOLDER = "model"
+_CHECKPOINTS_FOLDER = "training"
+Kept = Callable[[dict[str, Any]], None]
+
+
+def recipe_tokenizer(recipe: Recipe) -> Any:
+    """The tokenizer of what a recipe trains: the one it names, else the corpus' own.
+
+    Args:
+        recipe: With `train`.
+
+    Raises:
+        UsageError: if it names none and the corpus has none.
+        CheckpointError: if it cannot be loaded.
+    """
+    from sentinel_research.data.training_set import corpus_tokenizer
+    from sentinel_research.models import load_tokenizer
+
+    assert recipe.train is not None  # the recipe was validated
+    named = recipe.model.tokenizer is not None
+    return load_tokenizer(recipe.model) if named else corpus_tokenizer(recipe.train)
+
+
+def untrained(recipe: Recipe) -> tuple[Any, Any]:
+    """The model of a recipe before training, on the CPU, and its tokenizer.
+
+    Args:
+        recipe: With `train` and an architecture.
+
+    Raises:
+        UsageError: for an unknown architecture or key, a tokenizer that is not named, or a
+            measurement that the model cannot serve.
+        CheckpointError: if the tokenizer cannot be loaded.
+    """
+    from sentinel_research.evaluation.limits import check_limits
+    from sentinel_research.models import build
+
+    assert recipe.train is not None  # the recipe was validated: these two come together
+    assert recipe.model.architecture is not None
+    tokenizer = recipe_tokenizer(recipe)
+    model = build(recipe.model.architecture, recipe.model.config, tokenizer, seed=recipe.train.seed)
+    check_limits(model.config, recipe.evaluate.max_length, recipe.evaluate.prefix_token_id)
+    return model, tokenizer
+
+
+def train_model(
+    recipe: Recipe, folder: Path, progress: Progress, kept: Kept, *, title: str = "training"
+) -> None:
+    """Train the model of a recipe into `folder/model`, or go on with it.
+
+    Args:
+        recipe: With `train` and an architecture.
+        folder: The model appears here complete; checkpoints are here until then.
+        progress: Who is told about every step.
+        kept: Gets the stage's report, before the model appears.
+        title: What is trained, for people.
+
+    Raises:
+        UsageError, DataError, CheckpointError: for a request that cannot be carried out.
+        DivergedError: see `training.train`.
+    """
+    from sentinel_research.data.training_set import training_set
+    from sentinel_research.models import place, save
+    from sentinel_research.training import train
+
+    assert recipe.train is not None  # the recipe was validated
+    model, tokenizer = untrained(recipe)
+    place(model, recipe.model.device)
+    data = training_set(recipe.train, tokenizer)
+    progress.start(f"{recipe.name}: {title}", recipe.train.num_steps)
+    checkpoints = folder / _CHECKPOINTS_FOLDER
+    model, report = train(
+        model, recipe.train, data.blocks, checkpoints, validation=data.validation, progress=progress
+    )
+    # the weights come last: where they are, the record knows how they were made
+    kept({**report, "data": data.report})
+    save(model, tokenizer, folder / MODEL_FOLDER)
+    shutil.rmtree(checkpoints)
+
+
+def stored(model: ModelSpec, folder: Path) -> ModelSpec:
+    """How to load what `train_model` kept: a resumed run and an uninterrupted one both do.
+
+    Args:
+        model: What was trained.
+        folder: Where.
+    """
+    return model.model_copy(
+        update={
+            "architecture": None,
+            "config": {},
+            "tokenizer": None,
+            "pretrained": str(folder / MODEL_FOLDER),
+        }
+    )

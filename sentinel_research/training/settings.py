@@ -1,0 +1,102 @@
+"""From a TrainSpec to Trainer's arguments, and what a device or a model cannot do."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel, TrainingArguments
+
+from sentinel_research.errors import UsageError
+from sentinel_research.specs import TrainSpec
+
+_CHECKPOINTS_PER_RUN = 5
+_LOGS_PER_RUN = 40
+
+
+def check_settings(model: PreTrainedModel, spec: TrainSpec) -> None:
+    """Refuse what would otherwise fail in the middle, or quietly do something else.
+
+    Args:
+        model: On its device.
+        spec: What is asked for.
+
+    Raises:
+        UsageError: for fp16 on a CPU, bf16 on a GPU without it, gradient checkpointing of a model
+            that has none, or half-precision weights.
+    """
+    device = model.device.type
+    if spec.precision == "fp16" and device == "cpu":
+        raise UsageError(
+            "`train.precision` = fp16 needs a GPU: its gradients are scaled there only",
+            "use bf16 or fp32 on a CPU, or --set model.device=cuda",
+        )
+    if spec.precision == "bf16" and device == "cuda" and not torch.cuda.is_bf16_supported():
+        raise UsageError("`train.precision` = bf16: this GPU has no bfloat16", "use fp16 or fp32")
+    if spec.gradient_checkpointing and not model.supports_gradient_checkpointing:
+        raise UsageError(
+            f"`train.gradient_checkpointing`: {type(model).__name__} does not support it",
+            "leave it out; `train.accumulation_steps` saves memory too",
+        )
+    if model.dtype is not torch.float32:
+        raise UsageError(
+            f"training needs float32 weights, got {model.dtype}",
+            "leave `model.dtype` out; `train.precision` sets the precision of the computation",
+        )
+
+
+def training_arguments(spec: TrainSpec, folder: Path, device: torch.device) -> TrainingArguments:
+    """Trainer's arguments.
+
+    Args:
+        spec: What is asked for.
+        folder: Of the checkpoints.
+        device: Where the model is.
+    """
+    micro_batch = spec.batch_size // spec.accumulation_steps
+    return TrainingArguments(
+        output_dir=str(folder),
+        max_steps=spec.num_steps,
+        per_device_train_batch_size=micro_batch,
+        gradient_accumulation_steps=spec.accumulation_steps,
+        learning_rate=spec.learning_rate,
+        lr_scheduler_type="cosine_with_min_lr",
+        lr_scheduler_kwargs={"min_lr_rate": spec.min_learning_rate_fraction},
+        warmup_steps=round(spec.warmup_fraction * spec.num_steps),
+        weight_decay=spec.weight_decay,
+        adam_beta1=spec.betas[0],
+        adam_beta2=spec.betas[1],
+        max_grad_norm=spec.max_grad_norm,
+        bf16=spec.precision == "bf16",
+        fp16=spec.precision == "fp16",
+        seed=spec.seed,
+        data_seed=spec.seed,
+        logging_first_step=True,
+        logging_steps=max(1, spec.num_steps // _LOGS_PER_RUN),
+        # a filtered NaN would hide a diverged run
+        logging_nan_inf_filter=False,
+        save_total_limit=1,
+        report_to="none",
+        use_cpu=device.type == "cpu",
+        dataloader_pin_memory=device.type != "cpu",
+        disable_tqdm=True,
+        **_validation(spec, micro_batch),
+    )
+
+
+def _validation(spec: TrainSpec, micro_batch: int) -> dict[str, Any]:
+    often = max(1, spec.num_steps // _CHECKPOINTS_PER_RUN)
+    if spec.validate_every is None:
+        return {"save_steps": often}
+    is_best = spec.keep == "best"
+    return {
+        "eval_strategy": "steps",
+        "eval_steps": spec.validate_every,
+        "per_device_eval_batch_size": micro_batch,
+        # losses only: logits of a whole split do not fit into memory
+        "prediction_loss_only": True,
+        # the best weights can be kept only where they were saved
+        "save_steps": spec.validate_every if is_best else often,
+        "load_best_model_at_end": is_best,
+        "metric_for_best_model": "eval_loss" if is_best else None,
+        "greater_is_better": False if is_best else None,
+    }
