@@ -83,7 +83,7 @@ def dry_run(recipe: Recipe) -> Preview:
 
 def _model_and_tokenizer(recipe: Recipe) -> tuple[Any, Any]:
     from sentinel_research.data.calibration import corpus_tokenizer
-    from sentinel_research.models import build, load_tokenizer
+    from sentinel_research.models import build, load_tokenizer, with_agency
     from sentinel_research.pruning import load
 
     if recipe.train is None:
@@ -98,6 +98,7 @@ def _model_and_tokenizer(recipe: Recipe) -> tuple[Any, Any]:
         model = build(
             recipe.model.architecture, recipe.model.config, tokenizer, seed=recipe.train.seed
         ).eval()
+        model = with_agency(model, recipe.model)
     return model, tokenizer
 
 

@@ -233,6 +233,7 @@ def _prepare(
             update={
                 "architecture": None,
                 "config": {},
+                "agency": None,
                 "tokenizer": None,
                 "pretrained": str(checkpoint),
             }
@@ -249,7 +250,7 @@ def _prepare(
 def _train(recipe: Recipe, record: RunRecord, folder: Path, progress: Progress) -> None:
     from sentinel_research.data.calibration import corpus_tokenizer, training_blocks
     from sentinel_research.evaluation.limits import check_limits
-    from sentinel_research.models import build, load_tokenizer, place, save
+    from sentinel_research.models import build, load_tokenizer, place, save, with_agency
     from sentinel_research.training import train
 
     assert recipe.train is not None  # the recipe was validated: these two come together
@@ -261,6 +262,7 @@ def _train(recipe: Recipe, record: RunRecord, folder: Path, progress: Progress) 
     )
     model = build(recipe.model.architecture, recipe.model.config, tokenizer, seed=recipe.train.seed)
     check_limits(model.config, recipe.evaluate.max_length, recipe.evaluate.prefix_token_id)
+    model = with_agency(model, recipe.model)
     place(model, recipe.model.device)
     blocks = training_blocks(recipe.train, tokenizer)
     progress.start(f"{recipe.name}: training", recipe.train.num_steps)

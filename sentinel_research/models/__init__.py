@@ -1,14 +1,21 @@
 """Model families: where their heads are, how they load, and what they look like pruned.
 
-Importing this package registers the pruned classes with transformers' auto classes.
+Importing this package registers the pruned and the gated classes with transformers' auto classes.
 """
 
+import sentinel_research.models.agency as _agency  # noqa: F401
 import sentinel_research.models.pruned as _pruned  # noqa: F401
 from sentinel_research.models.anatomy import ANATOMIES, Anatomy, anatomy_of, context_length
 from sentinel_research.models.architectures import build
 from sentinel_research.models.checkpoint import check_checkpoint, find_folder, save
 from sentinel_research.models.layout import structure_of
-from sentinel_research.models.load import Loaded, load_stored, load_tokenizer, place
+from sentinel_research.models.load import (
+    Loaded,
+    load_stored,
+    load_tokenizer,
+    place,
+    with_agency,
+)
 
 __all__ = [
     "ANATOMIES",
@@ -24,4 +31,5 @@ __all__ = [
     "place",
     "save",
     "structure_of",
+    "with_agency",
 ]

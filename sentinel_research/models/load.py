@@ -15,14 +15,14 @@ from transformers import (
 )
 
 from sentinel_research.errors import CheckpointError, UsageError
-from sentinel_research.models.anatomy import PRUNED_PREFIX
+from sentinel_research.models.agency import add_agency, describe_agency
 from sentinel_research.models.checkpoint import (
     check_checkpoint,
     find_folder,
     hash_weights,
     read_json,
 )
-from sentinel_research.models.layout import structure_of
+from sentinel_research.models.layout import is_pruned, structure_of
 from sentinel_research.specs import ModelSpec
 
 _NUM_KEYS_SHOWN = 4
@@ -58,7 +58,7 @@ def load_stored(spec: ModelSpec) -> Loaded:
     Returns:
         Model, tokenizer, and a report: `pretrained`, `model_type`, `num_parameters`, `dtype`,
         `device`, `attn_implementation`, `weights_sha256` per file, and for a pruned checkpoint
-        `kept_heads` and `pruning`.
+        `kept_heads` and `pruning`, for a gated one `agency`.
 
     Raises:
         UsageError: if the spec names an architecture instead, or an absent device.
@@ -85,12 +85,33 @@ def load_stored(spec: ModelSpec) -> Loaded:
         "attn_implementation": model.config._attn_implementation,
         "weights_sha256": hash_weights(files),
     }
-    if model.config.model_type.startswith(PRUNED_PREFIX):
+    if is_pruned(model.config):
         layers = structure_of(model.config).layers
         report["kept_heads"] = [list(layer.heads) for layer in layers]
         report["num_neurons"] = [len(layer.neurons) for layer in layers]
         report["pruning"] = model.config.pruning
-    return Loaded(model, tokenizer, report)
+    return Loaded(model, tokenizer, {**report, **describe_agency(model)})
+
+
+def with_agency(model: PreTrainedModel, spec: ModelSpec) -> PreTrainedModel:
+    """The model with the agency that a spec asks for, at rest; itself if it asks for none.
+
+    Args:
+        model: Loaded or built by that spec.
+        spec: With the baseline's checkpoint, if there is one.
+
+    Raises:
+        UsageError: see `add_agency`.
+        CheckpointError: if the baseline cannot be loaded.
+    """
+    if spec.agency is None:
+        return model
+    name = spec.agency.baseline
+    if name is None:
+        return add_agency(model, spec.agency)
+    beside = ModelSpec(pretrained=name, trust_remote_code=spec.trust_remote_code)
+    baseline = _load_model(check_checkpoint(name)[0].parent, beside)
+    return add_agency(model, spec.agency, baseline=baseline)
 
 
 def load_tokenizer(spec: ModelSpec) -> PreTrainedTokenizerBase:

@@ -4,6 +4,7 @@ A recipe is YAML; every key is a field here, an unknown key is an error. `Recipe
 identifies everything that can change a number, so that a run folder never mixes two requests.
 """
 
+from sentinel_research.specs.agency import AgencySpec, GateMode, StatePolicy
 from sentinel_research.specs.base import Spec
 from sentinel_research.specs.granularity import Granularity
 from sentinel_research.specs.model import ModelSpec, TrainSpec
@@ -16,8 +17,10 @@ from sentinel_research.specs.prune import (
 from sentinel_research.specs.recipe import EvalSpec, Recipe, RecoverSpec
 
 __all__ = [
+    "AgencySpec",
     "CalibrationSpec",
     "EvalSpec",
+    "GateMode",
     "Granularity",
     "ModelSpec",
     "PruneGrid",
@@ -26,5 +29,6 @@ __all__ = [
     "Recipe",
     "RecoverSpec",
     "Spec",
+    "StatePolicy",
     "TrainSpec",
 ]

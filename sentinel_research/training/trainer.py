@@ -23,8 +23,10 @@ from transformers import (
 from transformers.trainer_utils import get_last_checkpoint
 
 from sentinel_research.errors import DataError, DivergedError
+from sentinel_research.models.agency import describe_agency
 from sentinel_research.progress import Progress, Silent
 from sentinel_research.specs import TrainSpec
+from sentinel_research.training.agency import agency_callbacks
 
 _CHECKPOINTS_PER_RUN = 5
 _LOGS_PER_RUN = 40
@@ -113,7 +115,7 @@ def train(
         model=model,
         args=_arguments(spec, folder, model.device),
         train_dataset=_Blocks(blocks),
-        callbacks=[_Report(progress or Silent())],
+        callbacks=[_Report(progress or Silent()), *agency_callbacks(model, blocks)],
     )
     # progress and the record say what it would print
     trainer.remove_callback(PrinterCallback)
@@ -135,7 +137,7 @@ def train(
         "resumed": resumed_from is not None,
         "seconds": time.perf_counter() - start,
     }
-    return model, report
+    return model, {**report, **describe_agency(model)}
 
 
 def _arguments(spec: TrainSpec, folder: Path, device: torch.device) -> TrainingArguments:
