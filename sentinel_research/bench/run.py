@@ -4,6 +4,7 @@ import importlib.util
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from sentinel_research.bench.agency import bench_agency
 from sentinel_research.bench.calibration import bench_calibration
 from sentinel_research.bench.files import read_file, write_file
 from sentinel_research.bench.forward import bench_forward
@@ -19,6 +20,7 @@ _RUN: dict[SectionName, Callable[[Size, str, int], Section]] = {
     "pruning": bench_pruning,
     "forward": bench_forward,
     "peers": bench_peers,
+    "agency": bench_agency,
 }
 
 

@@ -15,8 +15,8 @@ from sentinel_research.record import Check
 from sentinel_research.specs import Spec
 
 Size = Literal["tiny", "124m"]
-SectionName = Literal["calibration", "pruning", "forward", "peers"]
-SECTIONS: tuple[SectionName, ...] = ("calibration", "pruning", "forward", "peers")
+SectionName = Literal["calibration", "pruning", "forward", "peers", "agency"]
+SECTIONS: tuple[SectionName, ...] = ("calibration", "pruning", "forward", "peers", "agency")
 
 
 class _Row(Spec):
@@ -237,6 +237,15 @@ class PeersSection(Section):
     """Requests; comparisons are named `CASE/prune` and `CASE/forward`."""
 
 
+class AgencySection(Section):
+    """Attention with head gates beside attention without, one layer; `model` has one."""
+
+    lengths: tuple[int, ...]
+    """Tokens of a sequence; comparisons are named `T<length>/<mode>/<condition>`."""
+    batch_size: int
+    """Sequences of a pass."""
+
+
 class SpeedFile(_Row):
     """Everything measured on one device at one size."""
 
@@ -254,6 +263,8 @@ class SpeedFile(_Row):
     """Forward passes."""
     peers: PeersSection | None = None
     """Another package."""
+    agency: AgencySection | None = None
+    """Head gates."""
 
     def section(self, name: SectionName) -> Section | None:
         """One section, null if it was not measured."""
