@@ -88,6 +88,8 @@ class Structure(Spec):
     """True if the output projection of the feed-forward block carries a bias."""
     norm_parameters: int = Field(ge=0)
     """Parameters of the norm that goes with a removed block; 0 if the norm has to stay."""
+    gate_parameters: int = Field(default=0, ge=0)
+    """Parameters of the gate of one head; 0 without gates."""
     layers: tuple[LayerParts, ...] = Field(min_length=1)
     """What each layer still has."""
 
@@ -152,8 +154,9 @@ class Structure(Spec):
 
     @property
     def head_parameters(self) -> int:
-        """Parameters that go with one query head: its query rows and its output columns."""
-        return 2 * self.hidden_size * self.head_dim + self.head_dim * self.attention_input_bias
+        """Parameters that go with one query head: query rows, output columns, and its gate."""
+        rows = 2 * self.hidden_size * self.head_dim + self.head_dim * self.attention_input_bias
+        return rows + self.gate_parameters
 
     @property
     def kv_head_parameters(self) -> int:

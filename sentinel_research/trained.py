@@ -43,14 +43,14 @@ def untrained(recipe: Recipe) -> tuple[Any, Any]:
         CheckpointError: if the tokenizer cannot be loaded.
     """
     from sentinel_research.evaluation.limits import check_limits
-    from sentinel_research.models import build
+    from sentinel_research.models import build, with_agency
 
     assert recipe.train is not None  # the recipe was validated: these two come together
     assert recipe.model.architecture is not None
     tokenizer = recipe_tokenizer(recipe)
     model = build(recipe.model.architecture, recipe.model.config, tokenizer, seed=recipe.train.seed)
     check_limits(model.config, recipe.evaluate.max_length, recipe.evaluate.prefix_token_id)
-    return model, tokenizer
+    return with_agency(model, recipe.model), tokenizer
 
 
 def train_model(
@@ -99,6 +99,7 @@ def stored(model: ModelSpec, folder: Path) -> ModelSpec:
         update={
             "architecture": None,
             "config": {},
+            "agency": None,
             "tokenizer": None,
             "pretrained": str(folder / MODEL_FOLDER),
         }

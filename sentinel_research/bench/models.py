@@ -50,6 +50,8 @@ class Scale:
     """Tokens of the prompt."""
     decode_steps: int
     """Tokens decoded after it."""
+    attention_lengths: tuple[int, ...]
+    """Tokens of the sequences that a single attention block reads."""
     num_pairs: int
     """Rounds of every comparison, unless asked otherwise."""
     peer_limit_seconds: float
@@ -76,6 +78,7 @@ SCALES: dict[Size, Scale] = {
         batch_size=2,
         prefill_length=24,
         decode_steps=3,
+        attention_lengths=(8, 15),
         num_pairs=3,
         peer_limit_seconds=5.0,
         has_meaning=False,
@@ -97,6 +100,7 @@ SCALES: dict[Size, Scale] = {
         batch_size=4,
         prefill_length=256,
         decode_steps=8,
+        attention_lengths=(64, 128, 256, 512),
         num_pairs=7,
         peer_limit_seconds=60.0,
         has_meaning=True,
@@ -110,7 +114,7 @@ def gpt2(size: Size, device: str) -> PreTrainedModel:
     Raises:
         UsageError: if there is no such device.
     """
-    return _built(GPT2LMHeadModel, GPT2Config(**SCALES[size].gpt2, **_TOKENS), device)
+    return built(GPT2LMHeadModel, GPT2Config(**SCALES[size].gpt2, **_TOKENS), device)
 
 
 def llama(size: Size, device: str, num_kv_heads: int) -> PreTrainedModel:
@@ -120,15 +124,16 @@ def llama(size: Size, device: str, num_kv_heads: int) -> PreTrainedModel:
         UsageError: if there is no such device.
     """
     config = LlamaConfig(**SCALES[size].llama, **_TOKENS, num_key_value_heads=num_kv_heads)
-    return _built(LlamaForCausalLM, config, device)
+    return built(LlamaForCausalLM, config, device)
 
 
 def mamba(size: Size, **config: Any) -> PreTrainedModel:
     """A random Mamba on the CPU in evaluation mode, as transformers runs it."""
-    return _built(MambaForCausalLM, MambaConfig(**SCALES[size].mamba, **_TOKENS, **config), "cpu")
+    return built(MambaForCausalLM, MambaConfig(**SCALES[size].mamba, **_TOKENS, **config), "cpu")
 
 
-def _built(model_class: Any, config: Any, device: str) -> PreTrainedModel:
+def built(model_class: Any, config: Any, device: str) -> PreTrainedModel:
+    """A random model of a configuration, in evaluation mode, the same every time."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model: PreTrainedModel = model_class(config)

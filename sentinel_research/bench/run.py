@@ -4,6 +4,7 @@ import importlib.util
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from sentinel_research.bench.agency import bench_agency
 from sentinel_research.bench.calibration import bench_calibration
 from sentinel_research.bench.files import read_file, write_file
 from sentinel_research.bench.forward import bench_forward
@@ -23,6 +24,7 @@ _RUN: dict[SectionName, Callable[[Size, str, int], Section]] = {
     "peers": bench_peers,
     "mamba": bench_mamba,
     "resolvent": bench_resolvent,
+    "agency": bench_agency,
 }
 
 

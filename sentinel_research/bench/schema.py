@@ -15,7 +15,7 @@ from sentinel_research.record import Check
 from sentinel_research.specs import Spec
 
 Size = Literal["tiny", "124m"]
-SectionName = Literal["calibration", "pruning", "forward", "peers", "mamba", "resolvent"]
+SectionName = Literal["calibration", "pruning", "forward", "peers", "mamba", "resolvent", "agency"]
 SECTIONS: tuple[SectionName, ...] = get_args(SectionName)
 
 
@@ -257,6 +257,15 @@ class ResolventSection(Section):
     """Pass -> power of the length that its time grows with."""
 
 
+class AgencySection(Section):
+    """Attention with head gates beside attention without, one layer; `model` has one."""
+
+    lengths: tuple[int, ...]
+    """Tokens of a sequence; comparisons are named `T<length>/<mode>/<condition>`."""
+    batch_size: int
+    """Sequences of a pass."""
+
+
 class SpeedFile(_Row):
     """Everything measured on one device at one size."""
 
@@ -278,6 +287,8 @@ class SpeedFile(_Row):
     """The selective scan."""
     resolvent: ResolventSection | None = None
     """The causal resolvent."""
+    agency: AgencySection | None = None
+    """Head gates."""
 
     def section(self, name: SectionName) -> Section | None:
         """One section, null if it was not measured."""

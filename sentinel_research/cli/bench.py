@@ -8,10 +8,11 @@ from cyclopts import App, Parameter
 
 if TYPE_CHECKING:
     from sentinel_research.bench.schema import Section
+    from sentinel_research.bench.schema import SectionName as AnySection
 
 bench = App(name="bench", help="Measure speed, each as a ratio to something measured beside it.")
 PruningPart = Literal["calibration", "pruning", "forward", "peers"]
-SectionName = Literal[PruningPart, "mamba", "resolvent"]
+Size = Literal["tiny", "124m"]
 _DEFAULT: tuple[PruningPart, ...] = ("calibration", "pruning", "forward")
 
 
@@ -21,7 +22,7 @@ def pruning(
     output: Path | None = None,
     section: Annotated[list[PruningPart] | None, Parameter(negative="")] = None,
     peers: Annotated[bool, Parameter(negative="")] = False,
-    size: Literal["tiny", "124m"] = "124m",
+    size: Size = "124m",
     device: str = "cpu",
     pairs: int | None = None,
 ) -> int:
@@ -47,15 +48,43 @@ def pruning(
     pairs
         Rounds in which a thing and its alternative are timed; 7 by default, 3 at size tiny.
     """
-    chosen: set[SectionName] = {*(section or _DEFAULT), *(("peers",) if peers else ())}
-    return _measure(chosen, size=size, device=device, pairs=pairs, output=output)
+    chosen: set[PruningPart] = {*(section or _DEFAULT), *(("peers",) if peers else ())}
+    return _measure(list(chosen), size=size, device=device, pairs=pairs, output=output)
+
+
+@bench.command
+def agency(
+    *,
+    output: Path | None = None,
+    size: Size = "124m",
+    device: str = "cpu",
+    pairs: int = 41,
+) -> int:
+    """Time attention with head gates beside the same attention without, at 64 to 512 tokens.
+
+    The result is JSON; what is shown on stderr is the same for people. At size tiny the command
+    takes seconds and its numbers mean nothing.
+
+    Parameters
+    ----------
+    output
+        File that the section joins, such as regression_baselines/speed/DEVICE.json; its other
+        sections stay in it. Without it the JSON goes to stdout.
+    size
+        124m: a layer of GPT-2 small; tiny: a rehearsal.
+    device
+        cpu, cuda or cuda:N.
+    pairs
+        Rounds in which all are timed; a round takes milliseconds, so there are many.
+    """
+    return _measure(["agency"], size=size, device=device, pairs=pairs, output=output)
 
 
 @bench.command
 def mamba(
     *,
     output: Path | None = None,
-    size: Literal["tiny", "124m"] = "124m",
+    size: Size = "124m",
     pairs: int | None = None,
 ) -> int:
     """Time Mamba on the compiled scan beside transformers' own ways to run it on a CPU.
@@ -72,14 +101,14 @@ def mamba(
     pairs
         Rounds in which a thing and its alternative are timed; 7 by default, 3 at size tiny.
     """
-    return _measure({"mamba"}, size=size, device="cpu", pairs=pairs, output=output)
+    return _measure(["mamba"], size=size, device="cpu", pairs=pairs, output=output)
 
 
 @bench.command
 def resolvent(
     *,
     output: Path | None = None,
-    size: Literal["tiny", "124m"] = "124m",
+    size: Size = "124m",
     device: str = "cpu",
     pairs: int | None = None,
 ) -> int:
@@ -96,17 +125,13 @@ def resolvent(
     pairs
         Rounds in which a thing and its alternative are timed; 7 by default, 3 at size tiny.
     """
-    return _measure({"resolvent"}, size=size, device=device, pairs=pairs, output=output)
+    return _measure(["resolvent"], size=size, device=device, pairs=pairs, output=output)
 
 
 def _measure(
-    chosen: set[SectionName],
-    *,
-    size: Literal["tiny", "124m"],
-    device: str,
-    pairs: int | None,
-    output: Path | None,
+    sections: "list[AnySection]", *, size: Size, device: str, pairs: int | None, output: Path | None
 ) -> int:
+    """Measure sections; 1 if a check failed."""
     from sentinel_research.cli.run import prepare_process
 
     prepare_process()
@@ -114,15 +139,13 @@ def _measure(
     from sentinel_research.bench.run import bench as measure
     from sentinel_research.bench.schema import SECTIONS
 
-    found = measure(
-        list(chosen), size=size, device=device, num_pairs=pairs, output=output, told=_show
-    )
+    found = measure(sections, size=size, device=device, num_pairs=pairs, output=output, told=_show)
     print(to_json(found) if output is None else output)
-    measured = [one for name in SECTIONS if name in chosen and (one := found.section(name))]
+    measured = [one for name in SECTIONS if name in sections and (one := found.section(name))]
     return int(not all(check.passed for one in measured for check in one.checks))
 
 
-def _show(name: SectionName, section: "Section | None") -> None:
+def _show(name: "AnySection", section: "Section | None") -> None:
     from sentinel_research.bench.show import lines_of
 
     if section is None:

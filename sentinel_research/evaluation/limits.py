@@ -4,7 +4,7 @@ from transformers import PretrainedConfig
 
 from sentinel_research.errors import UsageError
 from sentinel_research.models import ANATOMIES, context_length
-from sentinel_research.models.anatomy import PRUNED_PREFIX
+from sentinel_research.models.anatomy import family_of
 from sentinel_research.specs import EvalSpec
 
 
@@ -21,7 +21,7 @@ def check_limits(
     Raises:
         UsageError: if the window is longer than the context, or there is no such token.
     """
-    is_known = config.model_type.removeprefix(PRUNED_PREFIX) in ANATOMIES
+    is_known = family_of(config) in ANATOMIES
     longest = context_length(config) if is_known and max_length is not None else None
     if longest is not None and max_length is not None and max_length > longest:
         raise UsageError(

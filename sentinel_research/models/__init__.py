@@ -1,15 +1,22 @@
 """Model families: where their heads are, how they load, and what they look like pruned.
 
-Importing this package registers the pruned classes with transformers' auto classes.
+Importing this package registers the pruned and the gated classes with transformers' auto classes.
 """
 
+import sentinel_research.models.agency as _agency  # noqa: F401
 import sentinel_research.models.pruned as _pruned  # noqa: F401
 from sentinel_research.models.anatomy import ANATOMIES, Anatomy, anatomy_of, context_length
 from sentinel_research.models.architectures import build
 from sentinel_research.models.checkpoint import check_checkpoint, find_folder, save
 from sentinel_research.models.kernels import check_comparable, kernels_of
 from sentinel_research.models.layout import structure_of
-from sentinel_research.models.load import Loaded, load_stored, load_tokenizer, place
+from sentinel_research.models.load import (
+    Loaded,
+    load_stored,
+    load_tokenizer,
+    place,
+    with_agency,
+)
 from sentinel_research.models.mamba import use_library, use_scan
 
 __all__ = [
@@ -30,4 +37,5 @@ __all__ = [
     "structure_of",
     "use_library",
     "use_scan",
+    "with_agency",
 ]

@@ -275,10 +275,16 @@ ANATOMIES: dict[str, Anatomy] = {
 }
 
 PRUNED_PREFIX = "pruned_"
+AGENCY_PREFIX = "agency_"
+
+
+def family_of(config: PretrainedConfig) -> str:
+    """transformers' `model_type` of the dense model that a model was made from, known or not."""
+    return config.model_type.removeprefix(PRUNED_PREFIX).removeprefix(AGENCY_PREFIX)
 
 
 def anatomy_of(config: PretrainedConfig) -> Anatomy:
-    """Look up the row of a model family, dense or already pruned.
+    """Look up the row of a model family, dense, already pruned or gated.
 
     Args:
         config: The model's configuration.
@@ -289,7 +295,7 @@ def anatomy_of(config: PretrainedConfig) -> Anatomy:
     Raises:
         UsageError: if the family has no row, or uses a feature that no row describes.
     """
-    family = config.model_type.removeprefix(PRUNED_PREFIX)
+    family = family_of(config)
     if family not in ANATOMIES:
         raise UsageError(
             f"cannot prune heads of model family '{config.model_type}'",

@@ -16,7 +16,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sentinel_research.errors import CheckpointError, UsageError
-from sentinel_research.models.anatomy import ANATOMIES, PRUNED_PREFIX
+from sentinel_research.models.hooks import refuse_hooks
 from sentinel_research.models.safetensors_header import check_safetensors
 
 MODELS_VARIABLE = "SENTINEL_MODELS"
@@ -174,28 +174,6 @@ def hash_weights(files: list[Path]) -> dict[str, str]:
                 digest.update(block)
         hashes[path.name] = digest.hexdigest()
     return hashes
-
-
-def refuse_hooks(model: PreTrainedModel, verb: str) -> None:
-    """Refuse a model whose heads are masked by hooks, where the mask would be lost silently.
-
-    Args:
-        model: Any model; families without a row in the anatomy table cannot carry masks.
-        verb: What is about to happen, for the message.
-
-    Raises:
-        UsageError: if an output projection carries forward pre-hooks.
-    """
-    family = model.config.model_type.removeprefix(PRUNED_PREFIX)
-    if family not in ANATOMIES:
-        return
-    for block in ("attention", "ffn"):
-        for layer, output in enumerate(ANATOMIES[family].outputs(model, block)):
-            if output._forward_pre_hooks or output._forward_hooks:
-                raise UsageError(
-                    f"a masked model cannot be {verb}: the mask of layer {layer} would be lost",
-                    "Apply the plan with form='remove' instead, or remove the gates first.",
-                )
 
 
 def save(

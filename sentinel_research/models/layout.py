@@ -12,7 +12,14 @@ from torch import Tensor
 from transformers import PretrainedConfig
 
 from sentinel_research.errors import CheckpointError
-from sentinel_research.models.anatomy import PRUNED_PREFIX, Anatomy, Flag, Projection, anatomy_of
+from sentinel_research.models.anatomy import (
+    PRUNED_PREFIX,
+    Anatomy,
+    Flag,
+    Projection,
+    anatomy_of,
+    family_of,
+)
 from sentinel_research.structure import LayerParts, Structure, dense_layer
 
 
@@ -51,6 +58,7 @@ def structure_of(config: PretrainedConfig) -> Structure:
             ffn_input_bias=_flag(config, row.ffn_bias),
             ffn_output_bias=biases or _flag(config, row.ffn_bias),
             norm_parameters=_norm_parameters(config, row),
+            gate_parameters=_gate_parameters(config),
             layers=_pruned_layers(config, dense) or (dense,) * num_layers,
         )
     except ValueError as error:
@@ -88,10 +96,23 @@ def _norm_parameters(config: PretrainedConfig, row: Anatomy) -> int:
     return row.norm_vectors * config.hidden_size
 
 
+def _gate_parameters(config: PretrainedConfig) -> int:
+    """Parameters of one head's gate, see `models.agency.gate`."""
+    mode = (getattr(config, "agency", None) or {}).get("gate")
+    if mode is None:
+        return 0
+    return 1 + config.hidden_size * (mode == "input")
+
+
+def is_pruned(config: PretrainedConfig) -> bool:
+    """True if a configuration says which parts of its family's dense model are left."""
+    return config.model_type != family_of(config) and config.is_heterogeneous
+
+
 def _pruned_layers(config: PretrainedConfig, dense: LayerParts) -> tuple[LayerParts, ...] | None:
-    if not config.model_type.startswith(PRUNED_PREFIX):
-        return None
-    if not config.is_heterogeneous:
+    if not is_pruned(config):
+        if not config.model_type.startswith(PRUNED_PREFIX):
+            return None
         raise CheckpointError(
             f"configuration of type '{config.model_type}' names no heads",
             "It needs `kept_heads` for every layer under `per_layer_config`.",

@@ -16,7 +16,7 @@ from transformers import (
 
 from sentinel_research.data.byte_level import BYTES, byte_tokenizer
 from sentinel_research.errors import CheckpointError, UsageError
-from sentinel_research.models.anatomy import PRUNED_PREFIX
+from sentinel_research.models.agency import add_agency, describe_agency
 from sentinel_research.models.checkpoint import (
     check_checkpoint,
     find_folder,
@@ -24,7 +24,7 @@ from sentinel_research.models.checkpoint import (
     read_json,
 )
 from sentinel_research.models.kernels import kernels_of
-from sentinel_research.models.layout import structure_of
+from sentinel_research.models.layout import is_pruned, structure_of
 from sentinel_research.models.mamba import use_scan
 from sentinel_research.specs import ModelSpec
 
@@ -61,7 +61,7 @@ def load_stored(spec: ModelSpec) -> Loaded:
     Returns:
         Model, tokenizer, and a report: `pretrained`, `model_type`, `num_parameters`, `dtype`,
         `device`, `attn_implementation`, `kernels`, `weights_sha256` per file, and for a pruned
-        checkpoint `kept_heads` and `pruning`.
+        checkpoint `kept_heads` and `pruning`, for a gated one `agency`.
 
     Raises:
         UsageError: if the spec names an architecture instead, or an absent device.
@@ -90,12 +90,33 @@ def load_stored(spec: ModelSpec) -> Loaded:
         "kernels": kernels_of(model),
         "weights_sha256": hash_weights(files),
     }
-    if model.config.model_type.startswith(PRUNED_PREFIX):
+    if is_pruned(model.config):
         layers = structure_of(model.config).layers
         report["kept_heads"] = [list(layer.heads) for layer in layers]
         report["num_neurons"] = [len(layer.neurons) for layer in layers]
         report["pruning"] = model.config.pruning
-    return Loaded(model, tokenizer, report)
+    return Loaded(model, tokenizer, {**report, **describe_agency(model)})
+
+
+def with_agency(model: PreTrainedModel, spec: ModelSpec) -> PreTrainedModel:
+    """The model with the agency that a spec asks for, at rest; itself if it asks for none.
+
+    Args:
+        model: Loaded or built by that spec.
+        spec: With the baseline's checkpoint, if there is one.
+
+    Raises:
+        UsageError: see `add_agency`.
+        CheckpointError: if the baseline cannot be loaded.
+    """
+    if spec.agency is None:
+        return model
+    name = spec.agency.baseline
+    if name is None:
+        return add_agency(model, spec.agency)
+    beside = ModelSpec(pretrained=name, trust_remote_code=spec.trust_remote_code)
+    baseline = _load_model(check_checkpoint(name)[0].parent, beside)
+    return add_agency(model, spec.agency, baseline=baseline)
 
 
 def load_tokenizer(spec: ModelSpec) -> PreTrainedTokenizerBase:

@@ -6,9 +6,7 @@ for every layer, under transformers' `per_layer_config`. The constructor builds 
 then swaps projections for smaller ones; only shapes change, so it works on the meta device, and
 `from_pretrained` then loads the weights strictly.
 
-Importing this module registers the classes with the auto classes, so a folder loads without any
-trust flag. Without this import it loads with `trust_remote_code=True`: every saved folder holds
-`sentinel_remote.py`, which does nothing but import this module.
+How a saved folder finds these classes is in `derived.py`.
 
 Reference: per-layer configuration, https://github.com/huggingface/transformers/pull/45333.
 """
@@ -18,15 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import transformers
-from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from sentinel_research.models.anatomy import anatomy_of
 from sentinel_research.models.attention import attention_name, register_ragged_attention
+from sentinel_research.models.derived import auto_map, named, publish, write_remote
 from sentinel_research.models.layout import per_layer_config, structure_of
 from sentinel_research.models.shrink import shrink
 from sentinel_research.structure import Structure
 
-_REMOTE_FILE = "sentinel_remote.py"
 _NOT_CARRIED = (
     "model_type",
     "architectures",
@@ -38,7 +36,6 @@ _NOT_CARRIED = (
 
 def _pruned_config_class(dense: Any, name: str, model_name: str) -> Any:
     """A configuration class of a pruned family: the dense one plus what is kept per layer."""
-    module = _REMOTE_FILE.removesuffix(".py")
 
     class PrunedConfig(dense):
         """The dense configuration with the original indices of the kept parts per layer.
@@ -56,10 +53,7 @@ def _pruned_config_class(dense: Any, name: str, model_name: str) -> Any:
 
         def __post_init__(self, **kwargs: Any) -> None:
             super().__post_init__(**kwargs)
-            self.auto_map = {
-                "AutoConfig": f"{module}.{name}",
-                "AutoModelForCausalLM": f"{module}.{model_name}",
-            }
+            self.auto_map = auto_map(name, model_name)
             # transformers builds every configuration class once without arguments
             if self.is_heterogeneous:
                 structure_of(self)
@@ -68,7 +62,7 @@ def _pruned_config_class(dense: Any, name: str, model_name: str) -> Any:
         def register_for_auto_class(cls, auto_class: str = "AutoConfig") -> None:
             """Do nothing: `auto_map` is fixed, transformers must not copy this module."""
 
-    return _named(PrunedConfig, name)
+    return named(PrunedConfig, name)
 
 
 def _pruned_model_class(dense: Any, config: Any, name: str) -> Any:
@@ -95,20 +89,13 @@ def _pruned_model_class(dense: Any, config: Any, name: str) -> Any:
         ) -> None:
             """Save as transformers does, with the one-line module that `auto_map` points to."""
             super().save_pretrained(save_directory, *args, **kwargs)
-            names = ", ".join(cls.__name__ for pair in PRUNED_CLASSES.values() for cls in pair)
-            path = Path(save_directory) / _REMOTE_FILE
-            path.write_text(f"from sentinel_research.models.pruned import {names}  # noqa: F401\n")
+            write_remote(Path(save_directory))
 
         @classmethod
         def register_for_auto_class(cls, auto_class: str = "AutoModel") -> None:
             """Do nothing, see the configuration class."""
 
-    return _named(PrunedForCausalLM, name)
-
-
-def _named(cls: Any, name: str) -> Any:
-    cls.__name__ = cls.__qualname__ = name
-    return cls
+    return named(PrunedForCausalLM, name)
 
 
 def _is_ragged(config: PretrainedConfig) -> bool:
@@ -149,9 +136,12 @@ def pruned_config(
         pruning: Provenance, JSON types only.
 
     Returns:
-        A configuration of the family's pruned class, with the same attention implementation.
+        A configuration of the family's pruned class, or of the model's own class if that knows
+        removed parts already, with the same attention implementation.
     """
-    cls, _ = PRUNED_CLASSES[anatomy_of(config).family]
+    family = anatomy_of(config).family
+    is_dense = config.model_type == family
+    cls: Any = PRUNED_CLASSES[family][0] if is_dense else type(config)
     fields = {key: value for key, value in config.to_dict().items() if key not in _NOT_CARRIED}
     before = structure_of(config)
     fields["per_layer_config"] = per_layer_config(structure)
@@ -168,5 +158,4 @@ def pruned_config(
 
 register_ragged_attention()
 for _config_class, _model_class in PRUNED_CLASSES.values():
-    AutoConfig.register(_config_class.model_type, _config_class)
-    AutoModelForCausalLM.register(_config_class, _model_class)
+    publish(__name__, _config_class, _model_class)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sentinel_research.pruning.score import Scores, score_units
     from sentinel_research.pruning.scoring import ScoringInputs
     from sentinel_research.pruning.surgery import remove
+    from sentinel_research.pruning.withdrawn import plan_from_states
 
 _LAZY = {
     "Planned": "apply",
@@ -32,6 +33,7 @@ _LAZY = {
     "load": "loading",
     "mask": "gates",
     "merge": "algebra",
+    "plan_from_states": "withdrawn",
     "plan_units": "apply",
     "prune": "apply",
     "remove": "surgery",
@@ -56,6 +58,7 @@ __all__ = [
     "mask",
     "merge",
     "parse_plan",
+    "plan_from_states",
     "plan_units",
     "prune",
     "remove",

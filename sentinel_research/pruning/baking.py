@@ -16,9 +16,14 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from sentinel_research.errors import UsageError
-from sentinel_research.models.anatomy import PRUNED_PREFIX, Anatomy, Projection, anatomy_of
-from sentinel_research.models.checkpoint import refuse_hooks
-from sentinel_research.models.layout import head_columns, projection_rows, structure_of
+from sentinel_research.models.anatomy import Anatomy, Projection, anatomy_of
+from sentinel_research.models.hooks import refuse_hooks
+from sentinel_research.models.layout import (
+    head_columns,
+    is_pruned,
+    projection_rows,
+    structure_of,
+)
 from sentinel_research.pruning.gates import zero_weights
 from sentinel_research.pruning.layout_check import check_layout
 from sentinel_research.pruning.plan import PruningPlan, make_plan
@@ -42,7 +47,7 @@ def bake(model: PreTrainedModel, plan: PruningPlan) -> PreTrainedModel:
         CheckpointError: if the copy does not compute what the masked model computes.
     """
     refuse_hooks(model, "baked")
-    if model.config.model_type.startswith(PRUNED_PREFIX):
+    if is_pruned(model.config):
         raise UsageError(
             "this model is already smaller than its stock architecture and cannot be baked",
             "Apply the plan to the dense model.",

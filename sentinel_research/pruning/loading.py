@@ -1,7 +1,8 @@
 """Load a checkpoint, and shrink it if it holds heads or neurons only as zeros."""
 
-from sentinel_research.models.anatomy import ANATOMIES, PRUNED_PREFIX
-from sentinel_research.models.load import Loaded, load_stored
+from sentinel_research.models.agency import describe_agency
+from sentinel_research.models.anatomy import ANATOMIES, family_of
+from sentinel_research.models.load import Loaded, load_stored, with_agency
 from sentinel_research.pruning.baking import baked_plan
 from sentinel_research.pruning.surgery import remove
 from sentinel_research.specs import ModelSpec
@@ -11,7 +12,8 @@ def load(spec: ModelSpec) -> Loaded:
     """Load a checkpoint and its tokenizer.
 
     A model whose pruning was baked into zeros is recognised and made physically smaller, unless
-    `shrink_baked` is off; families without a row in the anatomy table load as they are.
+    `shrink_baked` is off; families without a row in the anatomy table load as they are. Then the
+    spec's agency is added, at rest.
 
     Args:
         spec: With `pretrained`; type, device and attention implementation are honoured.
@@ -21,10 +23,24 @@ def load(spec: ModelSpec) -> Loaded:
         were zeros) for a baked model.
 
     Raises:
-        UsageError, CheckpointError: see `load_stored`.
+        UsageError, CheckpointError: see `load_stored` and `with_agency`.
     """
-    loaded = load_stored(spec)
-    family = loaded.model.config.model_type.removeprefix(PRUNED_PREFIX)
+    loaded = _shrunk(load_stored(spec), spec)
+    if spec.agency is None:
+        return loaded
+    model = with_agency(loaded.model, spec)
+    report = {
+        **loaded.report,
+        "model_type": model.config.model_type,
+        "num_parameters": model.num_parameters(),
+        **describe_agency(model),
+    }
+    return Loaded(model, loaded.tokenizer, report)
+
+
+def _shrunk(loaded: Loaded, spec: ModelSpec) -> Loaded:
+    """Without the heads and neurons that are zeros."""
+    family = family_of(loaded.model.config)
     is_quantised = getattr(loaded.model.config, "quantization_config", None) is not None
     if not spec.shrink_baked or family not in ANATOMIES or is_quantised:
         return loaded

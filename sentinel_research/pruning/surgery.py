@@ -2,9 +2,9 @@
 
 Which rows and columns belong to a unit comes from the family's row in `models.anatomy`. Query heads
 lose their rows of the query projection and their columns of the output projection; a key/value head
-loses its rows once no query head reads it any more; a neuron loses a row of every input projection
-and a column of the output projection; a block loses everything, its norm included where the norm is
-its own. Single weights are set to zero.
+loses its rows once no query head reads it any more; a gate goes with its head; a neuron loses a row
+of every input projection and a column of the output projection; a block loses everything, its norm
+included where the norm is its own. Single weights are set to zero.
 """
 
 import copy
@@ -14,8 +14,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from sentinel_research.errors import CheckpointError
+from sentinel_research.models.agency.attach import GATE_NAME
 from sentinel_research.models.anatomy import Anatomy, anatomy_of, context_length
-from sentinel_research.models.checkpoint import refuse_hooks
+from sentinel_research.models.hooks import refuse_hooks
 from sentinel_research.models.layout import (
     head_columns,
     norm_stays,
@@ -23,7 +24,8 @@ from sentinel_research.models.layout import (
     structure_of,
 )
 from sentinel_research.models.modes import evaluating, in_float32
-from sentinel_research.models.pruned import PRUNED_CLASSES, pruned_config
+from sentinel_research.models.pruned import pruned_config
+from sentinel_research.models.rebuild import rebuild
 from sentinel_research.pruning.gates import gate_units, plan_gates, zero_weights
 from sentinel_research.pruning.layout_check import check_layout
 from sentinel_research.pruning.plan import PruningPlan
@@ -78,8 +80,12 @@ def _slice_attention(
 ) -> None:
     old, new = before.layers[layer].heads, after.layers[layer].heads
     output = row.output_path(layer, "attention")
+    gate = f"{row.attention_path(layer)}.{GATE_NAME}."
+    gate_keys = [key for key in state if key.startswith(gate)]
     if old and not new:
         _drop(state, row.input_paths(layer, "attention"), ("weight", "bias"))
+        for key in gate_keys:
+            del state[key]
     elif old:
         queries = [old.index(head) for head in new]
         kvs = [before.kv_heads(layer).index(group) for group in after.kv_heads(layer)]
@@ -89,6 +95,8 @@ def _slice_attention(
             if before.attention_input_bias:
                 _select(state, f"{path}.bias", 0, rows)
         _select(state, f"{output}.weight", row.output_axis, head_columns(before, queries))
+        for key in gate_keys:
+            _select(state, key, 0, torch.tensor(queries, dtype=torch.long))
     _finish_output(
         state,
         output,
@@ -162,7 +170,7 @@ def remove(
         output_biases: Give output projections a bias (of zeros) where the family has none.
 
     Returns:
-        A model of the family's pruned class.
+        A model of the family's pruned class; a gated model keeps the gates of the heads that stay.
 
     Raises:
         UsageError: if the plan does not fit the model, the model carries a mask, or its weights are
@@ -176,10 +184,7 @@ def remove(
     after = before.reduced_to(plan.kept)
     if output_biases:
         after = after.model_copy(update={"attention_output_bias": True, "ffn_output_bias": True})
-    _, model_class = PRUNED_CLASSES[row.family]
     config = pruned_config(model.config, after, plan.provenance())
-    with torch.device("meta"):
-        pruned = model_class(config)
     source = model
     if plan.weights:
         source = copy.deepcopy(model)
@@ -187,26 +192,9 @@ def remove(
     state = slice_state_dict(
         source.state_dict(), row, before, after, keeps_norms=norm_stays(model.config)
     )
-    pruned.load_state_dict(state, strict=True, assign=True)
-    pruned.tie_weights()
-    _copy_state(model, pruned)
+    pruned = rebuild(model, config, state)
     check_agreement(source, pruned, plan)
     return pruned
-
-
-def _copy_state(model: PreTrainedModel, pruned: PreTrainedModel) -> None:
-    """Carry over everything that is neither a weight nor in the configuration."""
-    # buffers outside the state dict (rotary frequencies) are still on the meta device
-    for name, buffer in model.named_buffers():
-        if name not in dict(pruned.named_buffers()):
-            continue
-        owner, _, attribute = name.rpartition(".")
-        setattr(pruned.get_submodule(owner), attribute, buffer.detach().clone())
-    frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
-    for name, parameter in pruned.named_parameters():
-        parameter.requires_grad_(name not in frozen)
-    pruned.generation_config = copy.deepcopy(model.generation_config)
-    pruned.train(model.training)
 
 
 def probe_inputs(model: PreTrainedModel) -> dict[str, Tensor]:

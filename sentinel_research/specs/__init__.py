@@ -4,6 +4,7 @@ A recipe is YAML; every key is a field here, an unknown key is an error. `Recipe
 identifies everything that can change a number, so that a run folder never mixes two requests.
 """
 
+from sentinel_research.specs.agency import AgencySpec, GateMode, StatePolicy
 from sentinel_research.specs.base import Spec
 from sentinel_research.specs.compare import ArchitectureSpec, CompareSpec, MatchSpec
 from sentinel_research.specs.granularity import Granularity
@@ -18,10 +19,12 @@ from sentinel_research.specs.recipe import EvalSpec, Recipe, RecoverSpec
 from sentinel_research.specs.train import TrainSpec
 
 __all__ = [
+    "AgencySpec",
     "ArchitectureSpec",
     "CalibrationSpec",
     "CompareSpec",
     "EvalSpec",
+    "GateMode",
     "Granularity",
     "MatchSpec",
     "ModelSpec",
@@ -31,5 +34,6 @@ __all__ = [
     "Recipe",
     "RecoverSpec",
     "Spec",
+    "StatePolicy",
     "TrainSpec",
 ]

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
+from sentinel_research.specs.agency import AgencySpec
 from sentinel_research.specs.base import Spec
 
 
@@ -32,6 +33,8 @@ class ModelSpec(Spec):
     """transformers' attention implementation; `auto` is SDPA where the family has it."""
     shrink_baked: bool = True
     """Remove heads and neurons whose output weights are all exactly zero, after loading."""
+    agency: AgencySpec | None = None
+    """Head gates and extra paths to add, at rest; a stored model that has them brings its own."""
     trust_remote_code: bool = False
     """Run Python code that comes with the checkpoint. Never on by default."""
 

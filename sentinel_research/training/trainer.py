@@ -20,9 +20,11 @@ from sentinel_research.data.training_set import whole_batches
 from sentinel_research.errors import DataError, DivergedError
 from sentinel_research.memory import PeakMemory
 from sentinel_research.models import kernels_of
+from sentinel_research.models.agency import describe_agency
 from sentinel_research.models.flops import TrainingFlops, training_flops
 from sentinel_research.progress import Progress, Silent
 from sentinel_research.specs import TrainSpec
+from sentinel_research.training.agency import agency_callbacks
 from sentinel_research.training.settings import check_settings, training_arguments
 from sentinel_research.training.watch import (
     DivergenceError,
@@ -144,7 +146,7 @@ def train(
         args=training_arguments(spec, folder, model.device),
         train_dataset=_Blocks(blocks),
         eval_dataset=None if validation is None else _Blocks(validation),
-        callbacks=[watch],
+        callbacks=[watch, *agency_callbacks(model, blocks)],
     )
     # every model's own mean over the tokens of its batch: Trainer would else divide by a count that
     # depends on the name of the class, and expect families to use it that ignore it
@@ -172,6 +174,7 @@ def train(
         "num_skipped_steps": watch.num_skipped_steps,
         **_learnt(trainer.state, spec, blocks.shape[1]),
         **own,
+        **describe_agency(model),
     }
     if diverged is not None:
         raise _diverged(diverged, spec, report)

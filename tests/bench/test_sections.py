@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from sentinel_research.bench import memory, pruning
+from sentinel_research.bench.agency import attention_of, bench_agency, check_overhead, gated
 from sentinel_research.bench.calibration import (
     bench_calibration,
     check_bound,
@@ -123,6 +124,45 @@ def test_speeds_are_shown_as_speed_ups_beside_what_arithmetic_allows(
     lines = lines_of(forward)
     assert "multiply-adds allow 1.00x, without any head 1." in lines[1]
     assert "1 thread, " in lines[-1]
+
+
+def test_gated_attention_is_compared_with_the_same_attention_without_gates() -> None:
+    section = bench_agency("tiny", "cpu", 2)
+    assert [one.name for one in section.comparisons] == [
+        f"T{length}/{variant}"
+        for length in SCALES["tiny"].attention_lengths
+        for variant in (
+            "static/at_rest",
+            "static/trained",
+            "input/trained",
+            "hard_concrete/trained",
+        )
+    ]
+    assert {one.alternative for one in section.comparisons} == {"the attention block without gates"}
+    assert section.model.num_layers == 1
+    assert section.checks == ()
+
+
+def test_gates_of_the_bench_gate_the_weights_that_they_are_compared_with() -> None:
+    plain = gpt2("tiny", "cpu")
+    hidden = torch.randn(1, 8, 32, generator=torch.Generator().manual_seed(0))
+    expected = attention_of(plain)(hidden)[0]
+    assert torch.equal(attention_of(gated(plain, "static/at_rest"))(hidden)[0], expected)
+    for variant in ("static/trained", "input/trained"):
+        assert not torch.equal(attention_of(gated(plain, variant))(hidden)[0], expected)
+
+
+@pytest.mark.parametrize(
+    ("wall", "cpu", "on_cpu", "passed"),
+    [(1.2, 1.04, True, True), (1.0, 1.06, True, False), (1.2, 1.0, False, False)],
+    ids=["busy machine", "slow", "slow device"],
+)
+def test_gates_may_cost_at_most_1_05_of_attention(
+    wall: float, cpu: float, on_cpu: bool, passed: bool
+) -> None:
+    samples = [Sample(wall, cpu)] * 3
+    found = compare("T8/static/at_rest", ("m", samples), ("p", [Sample(1, 1)] * 3))
+    assert check_overhead(found, on_cpu=on_cpu).passed is passed
 
 
 def test_half_of_the_heads_of_every_layer_go() -> None:

@@ -58,6 +58,18 @@ def test_tiny_run_measures_every_section(measured: Path) -> None:
         assert set(rows[1:]) == {one.name for one in content.pruning.comparisons}
 
 
+def test_agency_joins_the_file_of_the_other_sections(
+    copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = json.loads(copied.read_text())
+    words = ["bench", "agency", "--size", "tiny", "--pairs", "2", "--output", str(copied)]
+    assert main(words) == 0
+    after = json.loads(copied.read_text())
+    assert {one["num_pairs"] for one in after.pop("agency")["comparisons"]} == {2}
+    assert after == before
+    assert "T8/static/at_rest: " in capsys.readouterr().err
+
+
 def test_without_output_the_json_goes_to_stdout_and_words_to_stderr(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

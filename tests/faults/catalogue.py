@@ -1,32 +1,7 @@
 """Faults to plant: silent ones, as they happen in surgery on transformers."""
 
-from typing import NamedTuple
-
-_LAWS = (
-    "tests/property/test_form_laws.py",
-    "tests/property/test_decoding_laws.py",
-    "tests/property/test_saving_laws.py",
-    "tests/property/test_permutation_laws.py",
-    "tests/property/test_training_laws.py",
-)
-
-
-class Fault(NamedTuple):
-    """One small edit of the package."""
-
-    name: str
-    """What is wrong after it."""
-    law: str
-    """The law that it breaks."""
-    file: str
-    """Path inside the package."""
-    old: str
-    """Text that is there exactly once."""
-    new: str
-    """What it becomes."""
-    tests: tuple[str, ...] = _LAWS
-    """Tests that must notice."""
-
+from agency_faults import AGENCY_FAULTS
+from fault import Fault
 
 SELF_CHECK = Fault(
     "the self-check is off",
@@ -235,7 +210,7 @@ FAULTS = (
     Fault(
         "frozen parameters wake up",
         "what carries over",
-        _SURGERY,
+        "models/rebuild.py",
         "parameter.requires_grad_(name not in frozen)",
         "parameter.requires_grad_(True)",
         ("tests/pruning",),
@@ -257,7 +232,7 @@ FAULTS = (
     Fault(
         "entropy counts padding",
         "padding never changes a score (17)",
-        "pruning/meters/attention.py",
+        "models/entropy.py",
         "    rows = is_text[:, None, 1:]",
         "    rows = torch.ones_like(is_text[:, None, 1:])",
         _PRUNING,
@@ -294,4 +269,5 @@ FAULTS = (
         "        pass",
         ("tests/pruning/test_sparsegpt.py",),
     ),
+    *AGENCY_FAULTS,
 )

@@ -20,7 +20,8 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from catalogue import FAULTS, SELF_CHECK, Fault
+from catalogue import FAULTS, SELF_CHECK
+from fault import Fault
 
 ROOT = Path(__file__).parents[2]
 _FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+?)(?:\[| |$)", re.MULTILINE)

@@ -11,8 +11,11 @@ import torch
 from transformers import PreTrainedModel
 
 from sentinel_research.models import save, structure_of
+from sentinel_research.models.agency import add_agency, withdraw_consent
 from sentinel_research.models.tiny import FAMILIES, byte_tokenizer, tiny_model
 from sentinel_research.pruning import make_plan, remove
+from sentinel_research.specs import AgencySpec
+from tests.models.agency import disturb
 
 # an emptied layer 0, unequal groups, and a block that is gone
 HEADS = [[], [0, 1, 2], [3, 4]]
@@ -63,6 +66,18 @@ def test_folder_loads_with_trust_remote_code_alone(family: str, tmp_path: Path) 
     assert sorted(p.name for p in again.glob("*.py")) == ["sentinel_remote.py"]
     maps = [json.loads((f / "config.json").read_text())["auto_map"] for f in (folder, again)]
     assert maps[0] == maps[1]
+
+
+def test_gated_and_pruned_folder_loads_with_trust_remote_code_alone(tmp_path: Path) -> None:
+    spec = AgencySpec(gate="input", skips=True, baseline="other")
+    model = disturb(add_agency(_pruned("gpt2"), spec, baseline=tiny_model("gpt2", seed=1)))
+    withdraw_consent(model, [(2, 3)])
+    folder, again = save(model, byte_tokenizer(), tmp_path / "model"), tmp_path / "again"
+    printed = _run([sys.executable, "-c", LOAD, str(folder), str(again)], tmp_path)
+    name, logits = json.loads(printed)
+    assert name == "AgencyGPT2LMHeadModel"
+    ids = torch.tensor([byte_tokenizer().encode(TEXTS[0])])
+    assert torch.equal(torch.tensor(logits), model(ids).logits)
 
 
 @pytest.fixture

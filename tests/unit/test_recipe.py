@@ -166,5 +166,21 @@ def test_shipped_recipe_names_scorers_that_can_score_its_units(name: str) -> Non
     if recipe.compare is not None:
         assert plan_cells(recipe) == []
         return
-    assert recipe.prune is not None
-    assert len(plan_cells(recipe)) > len(recipe.prune.scorers)
+    scorers = recipe.prune.scorers if recipe.prune is not None else []
+    # the dense model is a cell too
+    assert len(plan_cells(recipe)) > len(scorers)
+
+
+def test_recipes_of_the_agency_ablation_differ_in_agency_alone() -> None:
+    found = {
+        name: load_recipe(name).recipe
+        for name in ("agency-plain", "agency-gates", "agency-skips", "agency-baseline")
+    }
+    plain = found.pop("agency-plain")
+    assert plain.model.agency is None
+    for recipe in found.values():
+        assert recipe.model.agency is not None
+        assert recipe.model.model_copy(update={"agency": None}) == plain.model
+        assert (recipe.train, recipe.evaluate) == (plain.train, plain.evaluate)
+    gates = [r.model.agency and r.model.agency.gate for r in found.values()]
+    assert gates == ["static", None, None]

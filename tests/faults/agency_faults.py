@@ -1,0 +1,191 @@
+"""Faults of gates, states and paths: silent ones, under which a model runs and is wrong."""
+
+from fault import Fault
+
+_GATE = "models/agency/gate.py"
+_STATES = "models/agency/states.py"
+_STATISTICS = "models/agency/statistics.py"
+_BASELINE = "models/agency/baseline.py"
+_GATES = ("tests/models/test_agency_gate.py", "tests/models/test_agency_models.py")
+_MOVES = ("tests/models/test_agency_states.py", "tests/training/test_agency.py")
+_PATHS = ("tests/models/test_agency_paths.py",)
+
+AGENCY_FAULTS = (
+    Fault(
+        "input gates rest at one half",
+        "identity at rest",
+        _GATE,
+        "return 2 * torch.sigmoid(",
+        "return torch.sigmoid(",
+        _GATES,
+    ),
+    Fault(
+        "hard concrete gates are not clipped",
+        "identity at rest",
+        _GATE,
+        "+ GAMMA).clamp(0, 1)",
+        "+ GAMMA)",
+        _GATES,
+    ),
+    Fault(
+        "hard concrete gates are noisy in evaluation",
+        "evaluation twice gives the same bits",
+        _GATE,
+        "        if self.training:\n            uniform",
+        "        if True:\n            uniform",
+        _GATES,
+    ),
+    Fault(
+        "input gates see the mean over the batch",
+        "other samples change no bit",
+        _GATE,
+        "F.linear(layer_input, self.weight",
+        "F.linear(layer_input.mean(dim=0, keepdim=True), self.weight",
+        ("tests/models/test_agency_models.py",),
+    ),
+    Fault(
+        "input gates see the mean over the sequence",
+        "the future changes no bit",
+        _GATE,
+        "F.linear(layer_input, self.weight",
+        "F.linear(layer_input.mean(dim=1, keepdim=True), self.weight",
+        ("tests/models/test_agency_models.py",),
+    ),
+    Fault(
+        "a forward pass moves the running means",
+        "forward changes no buffer",
+        _GATE,
+        "        gate = self.values(len(projection_input), layer_input) * self.multiplier\n",
+        "        gate = self.values(len(projection_input), layer_input) * self.multiplier\n"
+        "        self.usage.add_(0.1)\n",
+        ("tests/models/test_agency_models.py",),
+    ),
+    Fault(
+        "states move in evaluation",
+        "frozen in evaluation",
+        _GATE,
+        "        if not self.training:\n            raise",
+        "        if False:\n            raise",
+        (*_GATES, *_MOVES),
+    ),
+    Fault(
+        "the policy overrides withdrawn consent",
+        "consent is a lock",
+        _STATES,
+        "states.masked_fill(locks == Lock.WITHDRAWN, HeadState.WITHDRAWN)",
+        "states.clone()",
+        _MOVES,
+    ),
+    Fault(
+        "a held head is withdrawn",
+        "consent is a lock",
+        _STATES,
+        "return found.masked_fill(locks == Lock.ACTIVE, HeadState.ACTIVE)",
+        "return found",
+        _MOVES,
+    ),
+    Fault(
+        "states have no hysteresis",
+        "hysteresis",
+        _STATES,
+        "torch.where(states == state, stay, enter)",
+        "enter",
+        _MOVES,
+    ),
+    Fault(
+        "alignment has the other sign",
+        "alignment is the negative gradient of a gate",
+        _STATISTICS,
+        "-product / norms",
+        "product / norms",
+        _MOVES,
+    ),
+    Fault(
+        "usage counts padding",
+        "padding enters no statistic",
+        _STATISTICS,
+        "text = (offered.float() * is_text[..., None])",
+        "text = offered.float()",
+        _MOVES,
+    ),
+    Fault(
+        "usage multiplies the wrong side of the projection",
+        "usage is a share of norms",
+        "training/agency.py",
+        "weight if place.rows_first else weight.T",
+        "weight.T if place.rows_first else weight",
+        _MOVES,
+    ),
+    Fault(
+        "statistics are of the multiplied heads",
+        "a withdrawn head can return",
+        "training/agency.py",
+        "self.offered = gate.offered(*args, **kwargs)",
+        "self.offered = output.detach()",
+        _MOVES,
+    ),
+    Fault(
+        "removed heads leave the gates of the first heads",
+        "mask = removal (1)",
+        "pruning/surgery.py",
+        "_select(state, key, 0, torch.tensor(queries, dtype=torch.long))",
+        "_select(state, key, 0, torch.arange(len(queries)))",
+        ("tests/pruning/test_withdrawn.py",),
+    ),
+    Fault(
+        "a mask on a gated model is saved without the mask",
+        "a mask is never lost",
+        "models/hooks.py",
+        "if lost or output",
+        "if output",
+        ("tests/models/test_agency_models.py",),
+    ),
+    Fault(
+        "skip connections come from the layer below",
+        "layer L-1-i receives layer i",
+        "models/agency/skips.py",
+        "layers[len(layers) - 1 - index]",
+        "layers[len(layers) // 2 + index]",
+        _PATHS,
+    ),
+    Fault(
+        "the baseline's cache is the model's",
+        "decoding equals the whole pass",
+        _BASELINE,
+        "index + num_layers)",
+        "index)",
+        _PATHS,
+    ),
+    Fault(
+        "the baseline trains",
+        "the baseline is frozen",
+        _BASELINE,
+        "        self.requires_grad_(False)\n        return super().train(False)",
+        "        return super().train(mode)",
+        _PATHS,
+    ),
+    Fault(
+        "the baseline is not told about padding",
+        "the baseline is the model that it was copied from",
+        _BASELINE,
+        '("input_ids", "attention_mask", "position_ids")',
+        '("input_ids", "position_ids")',
+        _PATHS,
+    ),
+    Fault(
+        "the penalty is not applied",
+        "the penalty closes gates",
+        "training/agency.py",
+        "if self._spec.l0_penalty:",
+        "if False:",
+        _MOVES,
+    ),
+    Fault(
+        "an update reads other text after a resume",
+        "resumed equals uninterrupted",
+        "training/agency.py",
+        "first = (state.global_step // policy.every - 1) * policy.num_sequences",
+        "first = (self.__dict__.setdefault('n', [0]).append(0) or len(self.n)) * 7",
+        _MOVES,
+    ),
+)
