@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 
 from sentinel_research.cli import main
+from sentinel_research.evaluation.adapter import SentinelLM
+from sentinel_research.models import kernels_of, save
+from sentinel_research.models.tiny import byte_tokenizer, tiny_model
 from sentinel_research.record import RunRecord
 
 RECIPE = """
@@ -60,3 +63,10 @@ def test_pruning_its_heads_is_refused_before_training(
     words = ["--set", "prune={scorers: [magnitude_l2], fractions: [0.5]}", "--dry-run"]
     assert main(["run", str(recipe), *words]) == 1
     assert family in capsys.readouterr().out
+
+
+def test_model_that_lm_eval_loads_itself_runs_on_the_same_kernel(tmp_path: Path) -> None:
+    folder = save(tiny_model("mamba"), byte_tokenizer(), tmp_path / "model")
+    # an option that changes how weights are loaded
+    lm = SentinelLM(str(folder), device="cpu", device_map="cpu", dtype="float32")
+    assert kernels_of(lm.model) == KERNELS["mamba"]
