@@ -239,3 +239,16 @@ def test_recipes_of_two_architectures_differ_in_the_architecture_alone() -> None
     assert one == other
     assert one["train"]["seed"] == 7
     assert one["train"]["learning_rate"] == 0.5
+
+
+def test_models_of_other_blocks_or_fewer_tokens_fail_the_check(compared: Path) -> None:
+    from sentinel_research.comparison.run import _same_blocks
+
+    record = RunRecord.read(compared)
+    assert _same_blocks(record).passed
+    trained = record.cell("llama-seed1").train
+    assert trained is not None
+    record.cell("llama-seed1").train = {**trained, "num_tokens": 5}
+    check = _same_blocks(record)
+    assert not check.passed
+    assert "1 model: 5 tokens" in check.detail

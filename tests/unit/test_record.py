@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from sentinel_research import record as record_module
+from sentinel_research.environment import environment
 from sentinel_research.errors import SentinelError, UsageError
 from sentinel_research.record import Check, Measurement, RunRecord, create_folder, write_atomically
 
@@ -109,6 +110,6 @@ def test_folder_that_cannot_be_written_is_refused(
 
 
 def test_environment_names_the_versions_that_made_a_number() -> None:
-    found = record_module.environment("cpu")
+    found = environment("cpu")
     assert {"torch", "transformers", "lm-eval", "sentinel-research"} <= set(found["packages"])
     assert found["git"]["commit"] or found["git"]["reason"]
