@@ -16,6 +16,7 @@ from transformers.utils.import_utils import is_mambapy_available
 
 from sentinel_research.errors import UsageError
 from sentinel_research.models.mamba import ScanMixer
+from sentinel_research.models.sentinel.configuration import ATTENTION
 from sentinel_research.models.sentinel.modeling import SentinelDecoderLayer
 from sentinel_research.models.sentinel.resolvent_mixer import ResolventMixer
 from sentinel_research.ops.resolvent import implementation_for
@@ -57,7 +58,7 @@ def _kernel_of(module: nn.Module, model: PreTrainedModel) -> dict[str, str]:
     """What one module computes with; empty if it does not mix tokens by a scan."""
     if isinstance(module, ResolventMixer):
         return {"resolvent": implementation_for(model.device, module.implementation)}
-    if isinstance(module, SentinelDecoderLayer) and module.mixer_name == "attention":
+    if isinstance(module, SentinelDecoderLayer) and module.mixer_name in ATTENTION:
         return {"attention": model.config._attn_implementation}
     if isinstance(module, ScanMixer) and model.device.type == "cpu":
         return {"selective_scan": "numba"}

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from sentinel_research.specs.base import Spec
+from sentinel_research.specs.model import ConfigValue
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 NGRAM_PREFIX = "ngram"
@@ -18,7 +19,7 @@ class ArchitectureSpec(Spec):
 
     architecture: str
     """Registered architecture (`sentinel ls architectures`)."""
-    config: dict[str, int | float | str | bool | list[str]] = Field(default_factory=dict)
+    config: dict[str, ConfigValue] = Field(default_factory=dict)
     """Keyword arguments of its configuration class; `match` changes width or depth."""
 
 

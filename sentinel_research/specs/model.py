@@ -1,12 +1,15 @@
 """Which model to start from, and how to train one."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from sentinel_research.specs.agency import AgencySpec
 from sentinel_research.specs.base import Spec
+
+ConfigValue = int | float | str | bool | None | list[str] | dict[str, Any]
+"""What a configuration of transformers takes."""
 
 
 class ModelSpec(Spec):
@@ -18,7 +21,7 @@ class ModelSpec(Spec):
     """Local folder or hub id of a causal LM. Exclusive with `architecture`."""
     architecture: str | None = None
     """Registered architecture (`sentinel ls architectures`), initialised from `config`."""
-    config: dict[str, int | float | str | bool | list[str]] = Field(default_factory=dict)
+    config: dict[str, ConfigValue] = Field(default_factory=dict)
     """Keyword arguments of the architecture's configuration class."""
     tokenizer: str | None = None
     """Local folder or hub id of the tokenizer, or `bytes` for one token per byte of UTF-8; with

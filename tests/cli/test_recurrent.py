@@ -16,16 +16,25 @@ description: a small model with states
 model:
   architecture: {family}
   config: {config}
-train: {{corpus: synthetic, num_steps: 6, sequence_length: 48, batch_size: 4}}
+train:
+  corpus: synthetic
+  num_steps: 6
+  sequence_length: 48
+  batch_size: 4
+  validate_every: 3
+  validation_blocks: 4
 evaluate: {{tasks: [sentinel_synthetic], limit: 4, max_length: 64}}
 """
 CONFIGS = {
     "mamba": "{num_hidden_layers: 2, hidden_size: 16}",
     "mamba2": "{num_hidden_layers: 2, hidden_size: 16, num_heads: 8, head_dim: 4, state_size: 8}",
+    "sentinel": "{num_hidden_layers: 3, hidden_size: 16, num_attention_heads: 2, "
+    "intermediate_size: 20, mixers: [resolvent, agency, attention]}",
 }
 KERNELS = {
     "mamba": {"selective_scan": "numba"},
     "mamba2": {"state_space_duality": "torch_chunked"},
+    "sentinel": {"resolvent": "numba", "attention": "sdpa"},
 }
 
 

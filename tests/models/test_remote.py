@@ -80,6 +80,16 @@ def test_gated_and_pruned_folder_loads_with_trust_remote_code_alone(tmp_path: Pa
     assert torch.equal(torch.tensor(logits), model(ids).logits)
 
 
+def test_model_with_mixers_loads_with_trust_remote_code_alone(tmp_path: Path) -> None:
+    model = tiny_model("sentinel", mixers=["resolvent", "agency", "attention"])
+    folder, again = save(model, byte_tokenizer(), tmp_path / "model"), tmp_path / "again"
+    printed = _run([sys.executable, "-c", LOAD, str(folder), str(again)], tmp_path)
+    name, logits = json.loads(printed)
+    assert name == "SentinelForCausalLM"
+    ids = torch.tensor([byte_tokenizer().encode(TEXTS[0])])
+    assert torch.equal(torch.tensor(logits), model(ids).logits)
+
+
 @pytest.fixture
 def task(tmp_path: Path) -> Path:
     """An lm-eval task over three lines of text, offline."""

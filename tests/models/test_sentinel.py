@@ -18,18 +18,23 @@ from transformers import (
     StaticCache,
 )
 
+from sentinel_research.data.calibration_set import CalibrationSet
 from sentinel_research.errors import UsageError
+from sentinel_research.models.agency import withdraw_consent
 from sentinel_research.models.sentinel import SentinelConfig, SentinelForCausalLM, SentinelModel
+from sentinel_research.training.agency import measure_heads
 
 VOCAB_SIZE = 61
 MIXERS: dict[str, Any] = {
     "attention": "attention",
     "resolvent": "resolvent",
+    "agency": "agency",
     "hybrid": ["resolvent", "attention", "resolvent"],
-    "hybrid-attention-first": ["attention", "resolvent", "attention"],
+    "hybrid-attention-first": ["attention", "resolvent", "agency"],
 }
 EVERY = pytest.mark.parametrize("mixers", MIXERS.values(), ids=MIXERS)
-RECURRENT = pytest.mark.parametrize("mixers", list(MIXERS.values())[1:], ids=list(MIXERS)[1:])
+_RECURRENT = {name: one for name, one in MIXERS.items() if "resolvent" in one}
+RECURRENT = pytest.mark.parametrize("mixers", _RECURRENT.values(), ids=_RECURRENT)
 
 
 def _config(mixers: Any = "resolvent", **changes: Any) -> SentinelConfig:
@@ -75,13 +80,16 @@ def _close(actual: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(actual, expected, rtol=0, atol=2e-4 * expected.abs().max().item())
 
 
-def test_attention_in_every_layer_is_llama_to_the_bit() -> None:
-    model = _model("attention")
+@pytest.mark.parametrize("mixers", ["attention", "agency"])
+def test_attention_in_every_layer_is_llama_to_the_bit(mixers: str) -> None:
+    """Gates at rest included."""
+    model = _model(mixers)
     names = LlamaConfig().to_dict().keys() & model.config.to_dict().keys() - {"model_type"}
     llama = LlamaForCausalLM(
         LlamaConfig(**{name: getattr(model.config, name) for name in names})
     ).eval()
-    llama.load_state_dict(model.state_dict())
+    weights = {name: one for name, one in model.state_dict().items() if "head_gate" not in name}
+    llama.load_state_dict(weights)
     assert torch.equal(_logits(model, _tokens()), _logits(llama, _tokens()))
 
 
@@ -105,6 +113,28 @@ def test_config_knows_the_number_of_parameters(mixers: Any, changes: dict[str, A
         if "embed" in name or "lm_head" in name
     )
     assert config.num_params("non_embedding") == config.num_params() - embeddings
+
+
+@pytest.mark.parametrize("gate", ["static", "input", "hard_concrete"])
+def test_config_counts_gates(gate: str) -> None:
+    model = _model("agency", agency={"gate": gate}, attn_implementation="eager")
+    assert model.config.num_params() == sum(one.numel() for one in model.parameters())
+    with FlopCounterMode(display=False) as counter:
+        _logits(model, _tokens(2, 13))
+    assert counter.get_total_flops() == 2 * model.config.num_flops(13)
+
+
+def test_states_of_agency_layers_are_measured_locked_and_saved(tmp_path: Path) -> None:
+    model = _model(["agency", "resolvent", "agency"], agency={"gate": "static", "policy": {}})
+    before = _logits(model, _tokens())
+    text = CalibrationSet.of(_tokens(4, 16))
+    assert [place.layer for place, _ in measure_heads(model, text)] == [0, 2]
+    withdraw_consent(model, [(0, 1), (2, 3)])
+    withdrawn = _logits(model, _tokens())
+    assert not torch.equal(before, withdrawn)
+    model.save_pretrained(tmp_path)
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert torch.equal(_logits(loaded, _tokens()), withdrawn)
 
 
 @EVERY
@@ -343,7 +373,7 @@ def test_hidden_states_and_attentions_are_recorded(mixers: Any) -> None:
     with torch.no_grad():
         outputs = model(_tokens(), output_hidden_states=True, output_attentions=True)
     assert len(outputs.hidden_states) == 4
-    assert len(outputs.attentions) == model.config.mixers.count("attention")
+    assert len(outputs.attentions) == 3 - model.config.mixers.count("resolvent")
 
 
 @EVERY
@@ -394,10 +424,12 @@ def test_causal_lm_refuses_both_sweeps() -> None:
     [
         ({"mixers": "resolvant"}, "unknown mixer 'resolvant'"),
         ({"mixers": ["attention"]}, "names 1 layers, `num_hidden_layers` is 3"),
+        ({"mixers": "attention", "agency": {"gate": "static"}}, "`agency` belongs to layers"),
+        ({"mixers": "agency", "agency": {"gate": None, "skips": True}}, "`agency` names no gate"),
         ({"mixers": "attention", "head_dim": 7}, "even head_dim, got 7"),
         ({"mixers": "attention", "num_key_value_heads": 3}, "4 query heads cannot share 3"),
     ],
-    ids=["unknown", "count", "odd", "groups"],
+    ids=["unknown", "count", "no-agency", "no-gate", "odd", "groups"],
 )
 def test_configuration_that_cannot_be_built_is_refused(
     changes: dict[str, Any], message: str
@@ -425,7 +457,7 @@ def _held_out_loss(model: nn.Module, num_steps: int) -> tuple[float, float]:
     return losses.mean().item(), losses.std().item() / math.sqrt(len(losses))
 
 
-@pytest.mark.parametrize("mixers", ["attention", "resolvent"])
+@pytest.mark.parametrize("mixers", ["agency", "resolvent"])
 def test_training_on_uniform_tokens_does_not_beat_their_entropy(mixers: str) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)

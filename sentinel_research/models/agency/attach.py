@@ -19,7 +19,7 @@ from sentinel_research.specs import AgencySpec
 
 GATE_NAME = "head_gate"
 # what mixers of our own call their output projection
-_OUTPUT_NAME = "o_proj"
+OUTPUT_NAME = "o_proj"
 
 
 class GateHook(StoredHook):
@@ -71,11 +71,22 @@ def attach_gates(model: PreTrainedModel, spec: AgencySpec) -> None:
         if not num_heads:
             continue
         gate = HeadGate(num_heads, structure.head_dim, structure.hidden_size, spec)
-        attention.add_module(GATE_NAME, gate)
-        hook = GateHook(gate)
-        if gate.reads_layer_input:
-            attention.register_forward_pre_hook(hook.read, with_kwargs=True)
-        attention.get_submodule(row.output).register_forward_pre_hook(hook)
+        attach_gate(attention, row.output, gate)
+
+
+def attach_gate(attention: nn.Module, output: str, gate: HeadGate) -> None:
+    """Put a gate between the heads of one attention block and its output projection, in place.
+
+    Args:
+        attention: The block; it reads the layer's input as its first argument, or by name.
+        output: Its output projection.
+        gate: For its heads.
+    """
+    attention.add_module(GATE_NAME, gate)
+    hook = GateHook(gate)
+    if gate.reads_layer_input:
+        attention.register_forward_pre_hook(hook.read, with_kwargs=True)
+    attention.get_submodule(output).register_forward_pre_hook(hook)
 
 
 def gated_layers(model: nn.Module, config: PretrainedConfig) -> list[GatedLayer]:
@@ -97,7 +108,7 @@ def gated_layers(model: nn.Module, config: PretrainedConfig) -> list[GatedLayer]
             heads=_heads(config, layer, gate),
             gate=gate,
             attention=attention,
-            output=attention.get_submodule(anatomy_of(config).output if is_known else _OUTPUT_NAME),
+            output=attention.get_submodule(anatomy_of(config).output if is_known else OUTPUT_NAME),
             rows_first=is_known and anatomy_of(config).output_axis == 0,
             window=windows[layer],
         )

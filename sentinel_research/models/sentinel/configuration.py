@@ -5,18 +5,24 @@ from typing import Any, Literal
 from huggingface_hub.dataclasses import strict
 from transformers import PretrainedConfig
 
-MIXERS = ("attention", "resolvent")
+from sentinel_research.models.derived import auto_map
+from sentinel_research.specs import AgencySpec, GateMode
+
+MIXERS = ("attention", "agency", "resolvent")
 """What can sit in the slot of a layer."""
-_CACHED_AS = {"attention": "full_attention", "resolvent": "resolvent"}
+ATTENTION = ("attention", "agency")
+"""Those with heads, keys and values."""
+_AGENCY: dict[str, Any] = {"gate": "static"}
 
 
 @strict
 class SentinelConfig(PretrainedConfig):
     """A decoder of pre-norm blocks whose sequence mixer is chosen layer by layer.
 
-    With `attention` in every layer it is LLaMA, parameter for parameter. `resolvent` is the causal
-    resolvent of `sentinel_research.ops.resolvent`; it reads no positions and has a state of fixed
-    size. Attention has no limit of length either, beyond what rotary positions generalise to.
+    With `attention` in every layer it is LLaMA, parameter for parameter; `agency` is attention with
+    a gate per head. `resolvent` is the causal resolvent of `sentinel_research.ops.resolvent`; it
+    reads no positions and has a state of fixed size. Attention has no limit of length either,
+    beyond what rotary positions generalise to.
 
     Args:
         mixers: One name for all layers, or one per layer.
@@ -37,10 +43,11 @@ class SentinelConfig(PretrainedConfig):
         initializer_range: Standard deviation of linear maps and embeddings.
         rms_norm_eps: Of the norms.
         attention_dropout: On attention probabilities, in training.
+        agency: An `AgencySpec` as JSON, for `agency` layers; by default static gates.
     """
 
     model_type = "sentinel"
-    keys_to_ignore_at_inference = ("past_key_values",)
+    keys_to_ignore_at_inference = ["past_key_values"]  # noqa: RUF012
     default_theta = 10000.0
 
     mixers: str | list[str] | tuple[str, ...] = "attention"
@@ -62,6 +69,7 @@ class SentinelConfig(PretrainedConfig):
     attention_bias: bool = False
     attention_dropout: int | float = 0.0
     mlp_bias: bool = False
+    agency: dict[str, Any] | None = None
     use_cache: bool = True
     pad_token_id: int | None = None
     bos_token_id: int | None = None
@@ -79,7 +87,14 @@ class SentinelConfig(PretrainedConfig):
             self.head_dim = self.hidden_size // self.num_attention_heads
         if self.resolvent_size is None:
             self.resolvent_size = self.hidden_size
+        if self.agency is None and "agency" in self.mixers:
+            self.agency = dict(_AGENCY)
         super().__post_init__(**kwargs)
+        self.auto_map = auto_map("SentinelConfig", "SentinelForCausalLM")
+
+    @classmethod
+    def register_for_auto_class(cls, auto_class: str = "AutoConfig") -> None:
+        """Do nothing: `auto_map` is fixed, transformers must not copy this module."""
 
     def validate_architecture(self) -> None:
         """Refuse what cannot be built; transformers calls this after the fields are set."""
@@ -91,7 +106,11 @@ class SentinelConfig(PretrainedConfig):
                 f"`mixers` names {len(self.mixers)} layers, `num_hidden_layers` is "
                 f"{self.num_hidden_layers}; give one name for all, or one per layer"
             )
-        if "attention" not in self.mixers:
+        if self.has_agency != (self.agency is not None):
+            raise ValueError("`agency` belongs to layers whose mixer is `agency`")
+        if self.has_agency and self.gate is None:
+            raise ValueError(f"`agency` names no gate: {self.agency}")
+        if not self.has_attention:
             return
         if self.num_attention_heads % (self.num_key_value_heads or 1):
             raise ValueError(
@@ -110,7 +129,22 @@ class SentinelConfig(PretrainedConfig):
     @property
     def layer_types(self) -> list[str]:
         """What transformers' caches keep for every layer."""
-        return [_CACHED_AS.get(mixer, mixer) for mixer in self.mixers]
+        return ["full_attention" if mixer in ATTENTION else mixer for mixer in self.mixers]
+
+    @property
+    def has_attention(self) -> bool:
+        """Whether any layer has heads, keys and values."""
+        return any(mixer in ATTENTION for mixer in self.mixers)
+
+    @property
+    def has_agency(self) -> bool:
+        """Whether any layer has gates."""
+        return "agency" in self.mixers
+
+    @property
+    def gate(self) -> GateMode | None:
+        """The kind of gate of `agency` layers."""
+        return None if self.agency is None else AgencySpec.model_validate(self.agency).gate
 
     def num_params(self, kind: Literal["all", "non_embedding"] = "all") -> int:
         """Parameters of the causal LM, a tied head counted once.
@@ -141,8 +175,10 @@ class SentinelConfig(PretrainedConfig):
         queries = self.num_attention_heads * self.head_dim
         keys = self.num_key_value_heads * self.head_dim
         sweeps = 2 if self.resolvent_bidirectional else 1
+        attention = 4 * e * (queries + keys) + 4 * n * queries
         mixers = {
-            "attention": 4 * e * (queries + keys) + 4 * n * queries,
+            "attention": attention,
+            "agency": attention + 2 * e * self.num_attention_heads * (self.gate == "input"),
             "resolvent": 2 * e * 6 * channels
             + 2 * self.resolvent_conv_kernel * channels
             + sweeps * FORWARD_FLOPS * channels,
@@ -161,7 +197,10 @@ class SentinelConfig(PretrainedConfig):
         assert self.num_key_value_heads is not None
         queries = self.num_attention_heads * self.head_dim
         keys = self.num_key_value_heads * self.head_dim
-        if mixer == "attention":
-            return 2 * e * (queries + keys) + (queries + 2 * keys + e) * self.attention_bias
+        if mixer in ATTENTION:
+            biases = (queries + 2 * keys + e) * self.attention_bias
+            inputs = 1 + e * (self.gate == "input")
+            gates = self.num_attention_heads * inputs * (mixer == "agency")
+            return 2 * e * (queries + keys) + biases + gates
         # in and out projection, convolution, then hop bias, energy and width of every channel
         return (6 * e + self.resolvent_conv_kernel + 3) * channels

@@ -6,6 +6,8 @@ their names, so that a model with attention in every layer is LLaMA to the bit.
 Reference: Touvron et al. 2023, https://arxiv.org/abs/2302.13971.
 """
 
+import os
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,9 +28,13 @@ from transformers.utils.generic import can_return_tuple, merge_with_config_defau
 from transformers.utils.output_capturing import capture_outputs
 
 from sentinel_research.errors import UsageError
+from sentinel_research.models.agency.attach import OUTPUT_NAME, attach_gate
+from sentinel_research.models.agency.gate import HeadGate
+from sentinel_research.models.derived import write_remote
 from sentinel_research.models.sentinel.cache import LAYER_TYPE
-from sentinel_research.models.sentinel.configuration import SentinelConfig
+from sentinel_research.models.sentinel.configuration import ATTENTION, SentinelConfig
 from sentinel_research.models.sentinel.resolvent_mixer import ResolventMixer
+from sentinel_research.specs import AgencySpec
 
 
 class SentinelDecoderLayer(GradientCheckpointingLayer):
@@ -37,8 +43,13 @@ class SentinelDecoderLayer(GradientCheckpointingLayer):
     def __init__(self, config: Any, layer_idx: int) -> None:
         super().__init__()
         self.mixer_name = config.mixers[layer_idx]
-        if self.mixer_name == "attention":
+        if self.mixer_name in ATTENTION:
             self.self_attn = LlamaAttention(config, layer_idx)
+            if self.mixer_name == "agency":
+                spec = AgencySpec.model_validate(config.agency)
+                heads = config.num_attention_heads, config.head_dim
+                gate = HeadGate(*heads, config.hidden_size, spec)
+                attach_gate(self.self_attn, OUTPUT_NAME, gate)
         else:
             self.mixer = ResolventMixer(config, layer_idx)
         self.mlp = LlamaMLP(config)
@@ -56,7 +67,7 @@ class SentinelDecoderLayer(GradientCheckpointingLayer):
     ) -> Float[Tensor, "batch seq hidden"]:
         """One block; see `SentinelModel.forward`."""
         normed = self.input_layernorm(hidden_states)
-        if self.mixer_name == "attention":
+        if self.mixer_name in ATTENTION:
             mixed, _ = self.self_attn(
                 normed, attention_mask=attention_mask, past_key_values=past_key_values, **kwargs
             )
@@ -84,11 +95,22 @@ class SentinelPreTrainedModel(PreTrainedModel):
         "attentions": LlamaAttention,
     }
 
+    def save_pretrained(
+        self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any
+    ) -> None:
+        """Save as transformers does, with the module that `auto_map` points to."""
+        super().save_pretrained(save_directory, *args, **kwargs)
+        write_remote(Path(save_directory))
+
+    @classmethod
+    def register_for_auto_class(cls, auto_class: str = "AutoModel") -> None:
+        """Do nothing, see the configuration class."""
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         """Fill a module that no checkpoint filled; children come before their parents."""
         super()._init_weights(module)
-        if isinstance(module, ResolventMixer):
+        if isinstance(module, ResolventMixer | HeadGate):
             module.reset_parameters()
 
 
@@ -104,7 +126,7 @@ class SentinelModel(SentinelPreTrainedModel):
             [SentinelDecoderLayer(config, index) for index in range(config.num_hidden_layers)]
         )
         self.norm = LlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-        self.has_attention = "attention" in config.mixers
+        self.has_attention = config.has_attention
         if self.has_attention:
             self.rotary_emb = LlamaRotaryEmbedding(config)
         self.gradient_checkpointing = False
