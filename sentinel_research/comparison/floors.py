@@ -1,4 +1,8 @@
-"""The floors of a comparison: n-gram models of the same tokens, measured by the same tasks."""
+"""The floors of a comparison: n-gram models, measured by the same tasks.
+
+They count the blocks that the networks train on, once. Where a network does not come through all of
+them, they count as many, spread evenly: which ones a network sees depends on its seed.
+"""
 
 import time
 from pathlib import Path
@@ -47,12 +51,14 @@ def run_floors(recipe: Recipe, record: RunRecord, folder: Path, progress: Progre
 
 
 def _run_floor(recipe: Recipe, cell: CellRecord, data: Any, tokenizer: Any, folder: Path) -> None:
-    from sentinel_research.data.training_set import whole_batches
+    from sentinel_research.data.training_set import spread, whole_batches
     from sentinel_research.models.ngram import NgramCounts, NgramForCausalLM, nats_per_token
 
     assert recipe.train is not None
     start = time.perf_counter()
     blocks = whole_batches(data.blocks, recipe.train.batch_size)
+    # networks that stop within their first pass see as many, in an order of their seed's own
+    blocks = spread(blocks, min(len(blocks), recipe.train.num_steps * recipe.train.batch_size))
     counts = NgramCounts(blocks, _order_of(cell), len(tokenizer))
     is_validated = data.validation is not None
     cell.train = {

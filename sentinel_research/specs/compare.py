@@ -56,7 +56,8 @@ class CompareSpec(Spec):
     match: MatchSpec | None = None
     """Equal size for all; null takes the configurations as they are."""
     ngrams: list[int] = Field(default_factory=lambda: [1, 2, 3])
-    """Orders of the n-gram models that are fitted on the same blocks, as floors."""
+    """Orders of the n-gram models that are fitted as floors, on as many different blocks as every
+    network sees."""
 
     @model_validator(mode="after")
     def _is_sound(self) -> Self:
