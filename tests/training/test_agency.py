@@ -182,10 +182,10 @@ def test_training_moves_states_on_update_steps_only(
         lambda *_: seen.append((int(gate.num_updates[0]), int(gate.state.ne(0).sum())))
     )
     report = _train(model, tmp_path)
-    # 4 training passes, one of the update, 4 passes, another update, 2 passes
-    assert [updates for updates, _ in seen] == [0] * 5 + [1] * 5 + [2] * 2
-    assert seen[4][1] == 0
-    assert seen[5][1] > 0
+    # one pass that counts operations, 4 of training, one of the update, 4, another update, 2
+    assert [updates for updates, _ in seen] == [0] * 6 + [1] * 5 + [2] * 2
+    assert seen[5][1] == 0
+    assert seen[6][1] > 0
     assert set(head_states(model).values()) == {HeadState.MISALIGNED}
     assert report["agency"]["num_heads"]["misaligned"] == 15
 
