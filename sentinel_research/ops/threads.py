@@ -12,17 +12,21 @@ from typing import Any
 
 import torch
 
+# elementary operations below which threads cost more than they bring
+_WORTH_THREADS = 1 << 20
 
-def share(kernel: Callable[..., Any], num_items: int, *args: Any) -> None:
+
+def share(kernel: Callable[..., Any], num_items: int, num_operations: int, *args: Any) -> None:
     """Call `kernel(first, stop, *args)` for ranges of items that cover all of them once.
 
     Args:
-        kernel: Releases the interpreter's lock, and treats every item alike.
+        kernel: Releases the interpreter's lock; every item writes places of its own.
         num_items: How many there are.
+        num_operations: About how much work they are together.
         *args: What it reads and writes.
     """
     num_threads = min(torch.get_num_threads(), num_items)
-    if num_threads <= 1:
+    if num_threads <= 1 or num_operations < _WORTH_THREADS:
         kernel(0, num_items, *args)
         return
     ends = [num_items * index // num_threads for index in range(num_threads + 1)]

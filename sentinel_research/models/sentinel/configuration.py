@@ -167,7 +167,7 @@ class SentinelConfig(PretrainedConfig):
         Args:
             sequence_length: Tokens.
         """
-        from sentinel_research.ops.resolvent.operator import FORWARD_FLOPS
+        from sentinel_research.ops.resolvent.outputs import FORWARD_FLOPS
 
         e, n, channels = self.hidden_size, sequence_length, self.resolvent_size or 0
         assert self.head_dim is not None

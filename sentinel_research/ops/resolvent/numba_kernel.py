@@ -13,7 +13,12 @@ from torch import Tensor
 
 from sentinel_research.ops.buffers import POOL
 from sentinel_research.ops.compiled import compiled
-from sentinel_research.ops.resolvent.outputs import Gradients, Outputs
+from sentinel_research.ops.resolvent.outputs import (
+    BACKWARD_FLOPS,
+    FORWARD_FLOPS,
+    Gradients,
+    Outputs,
+)
 from sentinel_research.ops.threads import share
 
 _TILE = 64
@@ -44,6 +49,7 @@ def forward(
     share(
         _forward,
         batch * -(-channels // span),
+        FORWARD_FLOPS * value.numel(),
         span,
         *(buffer for buffer, _ in sequences),
         np.array([strides for _, strides in sequences]),
@@ -80,6 +86,7 @@ def backward(
     share(
         _backward,
         batch * -(-channels // span),
+        BACKWARD_FLOPS * value.numel(),
         span,
         *(buffer for buffer, _ in sequences),
         np.array([strides for _, strides in sequences]),

@@ -13,11 +13,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from sentinel_research.ops.resolvent import chunked, naive
-
-FORWARD_FLOPS = 20
-"""Real additions, multiplications and one division per position and channel, forward."""
-BACKWARD_FLOPS = 48
-"""The same of the adjoint."""
+from sentinel_research.ops.resolvent.outputs import BACKWARD_FLOPS, FORWARD_FLOPS
 
 Three = tuple[Tensor, Tensor, Tensor]
 Six = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]

@@ -75,8 +75,8 @@ def _advance(
 
 
 @compiled(_SUMS)
-def forward(jobs: Any, given: Any, y: Any, final: Any, kept: Any) -> None:
-    """Scan the jobs from `jobs[0]` to before `jobs[1]` into `y` and `final`.
+def forward(first_job: Any, last_job: Any, given: Any, y: Any, final: Any, kept: Any) -> None:
+    """Scan the jobs from `first_job` to before `last_job` into `y` and `final`.
 
     `given` is a ScanInputs of C-contiguous arrays. `kept` [jobs, chunks, d_state, BLOCK] receives
     the state before every chunk of `EVERY` tokens, unless it has no chunks.
@@ -88,7 +88,7 @@ def forward(jobs: Any, given: Any, y: Any, final: Any, kept: Any) -> None:
     x, dt, gate = _lanes(dtype), _lanes(dtype), _lanes(dtype)
     bias, skip = _lanes(dtype), _lanes(dtype)
     step, entering, out = _lanes(dtype), _lanes(dtype), _lanes(dtype)
-    for job in range(jobs[0], jobs[1]):
+    for job in range(first_job, last_job):
         b, first = job // num_blocks, job % num_blocks * BLOCK
         width = min(BLOCK, channels - first)
         last = first + width
@@ -194,7 +194,9 @@ def _give(found: Any, place: Any, gx: Any, gdt: Any, ggate: Any) -> None:
 
 
 @compiled(_SUMS)
-def backward(jobs: Any, given: Any, kept: Any, gy: Any, gfinal: Any, found: Any) -> None:
+def backward(
+    first_job: Any, last_job: Any, given: Any, kept: Any, gy: Any, gfinal: Any, found: Any
+) -> None:
     """The adjoint of `forward`: gradients of its inputs from those of `y` and `final`.
 
     `found` is a ScanInputs that receives the gradients: those of parameters by sequence
@@ -211,7 +213,7 @@ def backward(jobs: Any, given: Any, kept: Any, gy: Any, gfinal: Any, found: Any)
     step, entering, gout = _lanes(dtype), _lanes(dtype), _lanes(dtype)
     gstep, gentering, ggate = _lanes(dtype), _lanes(dtype), _lanes(dtype)
     gx, gdt, outs = _lanes(dtype), _lanes(dtype), np.zeros((EVERY, BLOCK), dtype)
-    for job in range(jobs[0], jobs[1]):
+    for job in range(first_job, last_job):
         b, first = job // num_blocks, job % num_blocks * BLOCK
         width = min(BLOCK, channels - first)
         _fill(gstate, gfinal[b, first : first + width])

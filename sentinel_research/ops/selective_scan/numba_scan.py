@@ -5,8 +5,6 @@ Both directions are operators of torch (`torch.ops.sentinel.*`), so that profile
 elementary function; the recomputation of states in the adjoint counts, as it is carried out.
 """
 
-import concurrent.futures
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,9 +14,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from sentinel_research.ops.selective_scan import numba_kernel as kernel
 from sentinel_research.ops.selective_scan.quantities import ScanInputs, Scanned
-
-# steps of one state below which threads cost more than they bring
-_WORTH_A_THREAD = 1 << 20
+from sentinel_research.ops.threads import share
 
 
 class _PerToken(NamedTuple):
@@ -84,7 +80,9 @@ def _forward(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
     num_kept = -(-seq // kernel.EVERY) if keeps_states else 0
     y, final = torch.empty_like(given.x), torch.empty_like(given.initial_state())
     kept = given.x.new_empty(num_jobs, num_kept, d_state, kernel.BLOCK)
-    _run(kernel.forward, num_jobs, seq * d_state, _arrays(given), *map(_array, (y, final, kept)))
+    operations = _flops(_FORWARD, given.x.shape, given.rate.shape)
+    arrays = _arrays(given), *map(_array, (y, final, kept))
+    share(kernel.forward, num_jobs, operations, *arrays)
     return y, final, kept
 
 
@@ -108,7 +106,8 @@ def _backward(*tensors: Tensor) -> list[Tensor]:
     # the kernel knows one type of inputs, with a state; the adjoint does not read it
     arrays = _arrays(given._replace(state=gfinal))
     gradients = [*map(_array, (kept, gy, gfinal)), _arrays(found)]
-    _run(kernel.backward, batch * num_blocks, seq * d_state, arrays, *gradients)
+    operations = _flops(_BACKWARD, given.x.shape, given.rate.shape)
+    share(kernel.backward, batch * num_blocks, operations, arrays, *gradients)
     # by sequence or by block until here: always added up in one order
     for name in ("rate", "write", "read", "skip", "dt_bias"):
         found = found._replace(**{name: getattr(found, name).sum(0)})
@@ -130,23 +129,6 @@ def _array(tensor: Tensor) -> np.ndarray:
 def _arrays(tensors: ScanInputs) -> ScanInputs:
     """The same as numpy arrays, as the kernels take them."""
     return ScanInputs._make(map(_array, (one for one in tensors if one is not None)))
-
-
-def _run(compiled: Callable[..., None], num_jobs: int, steps: int, *arguments: Any) -> None:
-    """Share the jobs out to as many threads as torch uses; each job writes places of its own."""
-    num_threads = min(torch.get_num_threads(), num_jobs)
-    if num_threads <= 1 or num_jobs * kernel.BLOCK * steps < _WORTH_A_THREAD:
-        compiled(np.array([0, num_jobs]), *arguments)
-        return
-    bounds = np.linspace(0, num_jobs, num_threads + 1).astype(np.int64)
-    # threads of a pool that lives on would be missing in a forked process
-    with concurrent.futures.ThreadPoolExecutor(num_threads) as pool:
-        parts = [
-            pool.submit(compiled, bounds[index : index + 2].copy(), *arguments)
-            for index in range(num_threads)
-        ]
-        for part in parts:
-            part.result()
 
 
 @register_flop_formula(torch.ops.sentinel.selective_scan)
