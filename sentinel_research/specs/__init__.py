@@ -7,6 +7,7 @@ identifies everything that can change a number, so that a run folder never mixes
 from sentinel_research.specs.base import Spec
 from sentinel_research.specs.compare import ArchitectureSpec, CompareSpec, MatchSpec
 from sentinel_research.specs.granularity import Granularity
+from sentinel_research.specs.long_context import LongContextSpec
 from sentinel_research.specs.model import ModelSpec
 from sentinel_research.specs.prune import (
     CalibrationSpec,
@@ -23,6 +24,7 @@ __all__ = [
     "CompareSpec",
     "EvalSpec",
     "Granularity",
+    "LongContextSpec",
     "MatchSpec",
     "ModelSpec",
     "PruneGrid",
