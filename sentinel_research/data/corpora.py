@@ -40,6 +40,8 @@ class Source:
     """What joins rows into a document."""
     detokenize: bool = False
     """Undo WikiText's tokenisation with lm-eval's own rules; words are counted before."""
+    mirror_only: bool = False
+    """The hub has it not at all, or only with hundreds of gigabytes around it."""
 
 
 @dataclass(frozen=True)
@@ -85,13 +87,15 @@ def _gutenberg(split: str) -> Dataset:
     return gutenberg.load_books(split)
 
 
-_PAGES = partial(
-    Source,
-    "EleutherAI/wikitext_document_level",
-    "wikitext-2-raw-v1",
-    column="page",
-    detokenize=True,
-)
+def _wikitext(config: str) -> dict[str, Source]:
+    """Lines to train on, whole pages to measure; the two corpora share the latter."""
+    pages = partial(
+        Source, "EleutherAI/wikitext_document_level", config, column="page", detokenize=True
+    )
+    train = Source("Salesforce/wikitext", config, "train", documents="blocks", detokenize=True)
+    return {"train": train, "validation": pages("validation"), "test": pages("test")}
+
+
 _PTB = partial(
     Source,
     "ptb-text-only/ptb_text_only",
@@ -102,6 +106,8 @@ _PTB = partial(
 )
 _SHAKESPEARE = partial(Source, "karpathy/tiny_shakespeare", "default")
 _STORIES = partial(Source, "roneneldan/TinyStories", "default")
+_C4 = partial(Source, "allenai/c4", "en", mirror_only=True)
+_PILE = partial(Source, "EleutherAI/pile", "all", mirror_only=True)
 
 CORPORA: dict[str, Corpus] = {
     "synthetic": Corpus(
@@ -117,17 +123,12 @@ CORPORA: dict[str, Corpus] = {
     "wikitext2": Corpus(
         "WikiText-2 raw, one Wikipedia page a document, detokenised; train: blocks of 64 lines.",
         "https://arxiv.org/abs/1609.07843",
-        {
-            "train": Source(
-                "Salesforce/wikitext",
-                "wikitext-2-raw-v1",
-                "train",
-                documents="blocks",
-                detokenize=True,
-            ),
-            "validation": _PAGES("validation"),
-            "test": _PAGES("test"),
-        },
+        _wikitext("wikitext-2-raw-v1"),
+    ),
+    "wikitext103": Corpus(
+        "WikiText-103 raw: the pages of wikitext2 to measure, a train split 50 times as large.",
+        "https://arxiv.org/abs/1609.07843",
+        _wikitext("wikitext-103-raw-v1"),
     ),
     "ptb": Corpus(
         "Penn Treebank, Mikolov's version; a split is one document, its sentences one a line.",
@@ -144,6 +145,26 @@ CORPORA: dict[str, Corpus] = {
         "models trained on TinyStories have seen the test stories.",
         "https://arxiv.org/abs/2305.07759",
         {"train": _STORIES("train[:2016]"), "test": _STORIES("train[2016:2316]")},
+    ),
+    "c4": Corpus(
+        "C4, English: the first 2,000 web pages of its validation split, 1,600 of them to train, "
+        "200 to validate, 200 to test. From a mirror only.",
+        "https://arxiv.org/abs/1910.10683",
+        {
+            "train": _C4("validation[:1600]"),
+            "validation": _C4("validation[1600:1800]"),
+            "test": _C4("validation[1800:2000]"),
+        },
+    ),
+    "pile": Corpus(
+        "The Pile: the first 15,000 texts of the mirror's train split, 13,000 of them to train, "
+        "1,000 to validate, 1,000 to test. From a mirror only, which may hold excerpts.",
+        "https://arxiv.org/abs/2101.00027",
+        {
+            "train": _PILE("train[:13000]"),
+            "validation": _PILE("train[13000:14000]"),
+            "test": _PILE("train[14000:15000]"),
+        },
     ),
 }
 """All corpora by name. TinyStories' own validation split is not used, because mirrors lack it."""
@@ -257,6 +278,13 @@ def _generated(rows: Dataset) -> _Found:
 
 
 def _joined(source: Source) -> _Found:
+    if source.mirror_only and not mirror.has_repository(source.repo_id):
+        raise DataError(
+            f"{source.repo_id} is read from a mirror only, and the mirror in use "
+            f"({mirror.mirror_folder() or f'none, {mirror.VARIABLE} is not set'}) does not have it",
+            f"Set {mirror.VARIABLE} to a folder that holds {source.repo_id} as the hub lays it "
+            "out, or choose another corpus. See: sentinel ls corpora",
+        )
     rows = mirror.load(source.repo_id, source.config, source.split)
     texts = list(rows[source.column])
     if source.documents != "rows":
