@@ -280,10 +280,9 @@ def _generated(rows: Dataset) -> _Found:
 def _joined(source: Source) -> _Found:
     if source.mirror_only and not mirror.has_repository(source.repo_id):
         raise DataError(
-            f"{source.repo_id} is read from a mirror only, and the mirror in use "
-            f"({mirror.mirror_folder() or f'none, {mirror.VARIABLE} is not set'}) does not have it",
-            f"Set {mirror.VARIABLE} to a folder that holds {source.repo_id} as the hub lays it "
-            "out, or choose another corpus. See: sentinel ls corpora",
+            f"{source.repo_id} is read from a mirror only; {mirror.VARIABLE} = "
+            f"{mirror.mirror_folder() or 'nothing'} does not hold it",
+            "Name a mirror that does, or choose another corpus. See: sentinel ls corpora",
         )
     rows = mirror.load(source.repo_id, source.config, source.split)
     texts = list(rows[source.column])
