@@ -56,6 +56,8 @@ class CompareSpec(Spec):
     """Equal size for all; null takes the configurations as they are."""
     ngrams: list[int] = Field(default_factory=lambda: [1, 2, 3])
     """Orders of the n-gram models that are fitted on the same blocks, as floors."""
+    save_models: bool = True
+    """Keep every trained checkpoint; else it is deleted once it was measured."""
 
     @model_validator(mode="after")
     def _is_sound(self) -> Self:
