@@ -61,7 +61,7 @@ def corpus_of(dataset: str) -> str:
     Raises:
         UsageError: for a name that is not known, or a corpus that is not split in three.
     """
-    from sentinel_research.data.corpora import CORPORA
+    from sentinel_research.data.catalogue import CORPORA
 
     corpus = CORPUS_OF.get(dataset, dataset)
     usable = [name for name, one in CORPORA.items() if "validation" in one.split_names()]
