@@ -59,6 +59,12 @@ def dry_run(recipe: Recipe) -> Preview:
             f"training: {recipe.train.num_steps} steps of {recipe.train.batch_size} x "
             f"{recipe.train.sequence_length} tokens of {', '.join(recipe.train.corpora)}"
         )
+    if recipe.evaluate.long_context is not None:
+        asked = recipe.evaluate.long_context
+        lines.append(
+            f"long context: {asked.num_sequences} sequences of {asked.corpus}, {asked.split}, up "
+            f"to {asked.lengths[-1]:,} tokens"
+        )
     if recipe.compare is not None:
         return Preview("\n".join([*lines, *_comparison(recipe)]), 0)
     lines.append(f"models to evaluate: {len(cells)}")

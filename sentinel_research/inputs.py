@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 from sentinel_research.record import Check, EvaluationReport, RunRecord
 from sentinel_research.specs import Recipe
 
+_LONG_CONTEXT = "long context"
+
 
 class _Fitted(NamedTuple):
     """Documents that something was fitted on."""
@@ -34,6 +36,8 @@ def record_inputs(recipe: Recipe, record: RunRecord, evaluation: EvaluationRepor
         evaluation: Of any model, for the tasks' own data; None if nothing was measured.
     """
     record.datasets, record.checks = list(evaluation.datasets) if evaluation else [], []
+    if evaluation is not None and evaluation.long_context is not None:
+        record.datasets.append({**evaluation.long_context["data"], "task": _LONG_CONTEXT})
     fitted = list(_fitted(recipe))
     for one in fitted:
         record.datasets.append({**one.provenance, "task": one.role})
@@ -79,8 +83,12 @@ def _origin_of(corpus: str) -> dict[str, Any]:
 
 
 def _evaluated(recipe: Recipe) -> Iterator[tuple[str, list[frozenset[str]]]]:
-    """Every evaluated task with the fingerprints of its documents."""
+    """Every evaluated task, and the text of long sequences, with its documents' fingerprints."""
+    from sentinel_research.data.fitted import corpus_fingerprints
     from sentinel_research.data.task_documents import fingerprints, load_tasks
 
     for name, task in load_tasks(recipe.evaluate.tasks).items():
         yield name, [fingerprints(task, document) for document in task.eval_docs]
+    long_context = recipe.evaluate.long_context
+    if long_context is not None:
+        yield _LONG_CONTEXT, corpus_fingerprints(long_context.corpus, long_context.split)

@@ -239,8 +239,10 @@ def _open_record(recipe: Recipe, folder: Path) -> RunRecord:
 
 
 def _reads_synthetic_data(recipe: Recipe) -> bool:
+    long_context = recipe.evaluate.long_context
     corpora = {
         *(recipe.train.corpora if recipe.train else ()),
+        long_context.corpus if long_context else None,
         recipe.prune.calibration.corpus if recipe.prune and recipe.prune.calibration else None,
     }
     tasks = recipe.evaluate.tasks

@@ -150,13 +150,24 @@ def parse(spec: type[S], content: Any, where: str) -> S:
     try:
         return spec.model_validate(content)
     except ValidationError as error:
-        messages, hints = [], []
-        for problem in error.errors():
-            message, hint = _explain(spec, problem)
-            messages.append(f"{where}: {message}")
-            if hint and hint not in hints:
-                hints.append(hint)
-        raise UsageError("\n".join(messages), "\n  ".join(hints)) from error
+        raise usage_error(spec, error, where) from error
+
+
+def usage_error(spec: type[BaseModel], error: ValidationError, where: str) -> UsageError:
+    """What a person needs of pydantic's error.
+
+    Args:
+        spec: The class that refused.
+        error: Its error.
+        where: Where the values were read.
+    """
+    messages, hints = [], []
+    for problem in error.errors():
+        message, hint = _explain(spec, problem)
+        messages.append(f"{where}: {message}")
+        if hint and hint not in hints:
+            hints.append(hint)
+    return UsageError("\n".join(messages), "\n  ".join(hints))
 
 
 def _explain(spec: type[BaseModel], problem: Any) -> tuple[str, str]:

@@ -69,6 +69,9 @@ class EvaluationReport(_Part):
     """Wall time of the evaluation."""
     lm_eval: dict[str, Any]
     """lm-eval's own results, verbatim."""
+    long_context: dict[str, Any] | None = None
+    """Scores by position and costs by length, see `evaluation.long_context`; null if not asked
+    for."""
 
     def measurement(self, task: str, metric: str) -> Measurement:
         """The measurement of `metric` on `task`; KeyError names what was measured."""

@@ -7,6 +7,7 @@ from cyclopts import App, Parameter
 
 import sentinel_research
 from sentinel_research.cli.bench import bench
+from sentinel_research.cli.mamba_vs_bk import mamba_vs_bk
 
 app = App(
     name="sentinel",
@@ -19,6 +20,7 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 app.command(bench)
+app.command(mamba_vs_bk)
 Kind = Literal["recipes", "scorers", "tasks", "corpora", "architectures", "recoveries"]
 
 

@@ -41,7 +41,7 @@ def _tasks() -> list[tuple[str, str]]:
 
 
 def _corpora() -> list[tuple[str, str]]:
-    from sentinel_research.data.corpora import CORPORA
+    from sentinel_research.data.catalogue import CORPORA
 
     return [
         (name, f"{corpus.summary} [{corpus.reference}]") for name, corpus in sorted(CORPORA.items())

@@ -2,10 +2,10 @@
 
 import os
 import sys
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from sentinel_research.progress import Live, Plain, Silent
+from sentinel_research.progress import Live, Plain, Progress, Silent
 from sentinel_research.recipe import ResolvedRecipe, load_recipe
 
 
@@ -32,16 +32,19 @@ def carry_out(resolved: ResolvedRecipe, *, output: Path | None, dry_run: bool, q
         return 1 if preview.num_failed else 0
     from sentinel_research.pipeline import run
 
-    if quiet:
-        shown: Live | Plain | Silent = Silent()
-    else:
-        shown = Live() if sys.stderr.isatty() else Plain()
-    with shown if isinstance(shown, Live) else nullcontext(shown) as progress:
+    with shown_progress(quiet=quiet) as progress:
         record = run(resolved.recipe, output, progress=progress)
     from sentinel_research.reporting import summary
 
     print(summary(record))
     return 0 if record.status == "done" else 1
+
+
+def shown_progress(*, quiet: bool) -> AbstractContextManager[Progress]:
+    """Where progress is shown: a live line in a terminal, plain lines elsewhere, or nowhere."""
+    if quiet:
+        return nullcontext(Silent())
+    return Live() if sys.stderr.isatty() else nullcontext(Plain())
 
 
 def prepare_process() -> None:

@@ -4,6 +4,7 @@ Every model goes the way of a recipe of its own (`arm_recipe`), so nothing but t
 differ. The record is written after every stage; what is trained is not trained again.
 """
 
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -128,10 +129,22 @@ class _Compared:
                 # its place in the grid is all that it was for
                 if cell.status == "started":
                     cell.status = "done"
-                continue
-            if cell.status == "started":
+            elif cell.status == "started":
                 self._stage(cell, self._evaluate)
                 self._progress.say(f"{cell.id}: {headline(self._recipe, cell)}")
+            self._tidy(cell)
+
+    def _tidy(self, cell: CellRecord) -> None:
+        """Delete what is not to be kept; the model of a cell that failed may still be wanted."""
+        assert self._recipe.compare is not None
+        if self._recipe.compare.save_models or cell.status != "done" or cell.model_folder is None:
+            return
+        model = self._folder / cell.model_folder
+        # an interruption may have come between the two lines below
+        if model.exists():
+            shutil.rmtree(model)
+        cell.model_folder = None
+        self._record.write(self._folder)
 
     def _stage(self, cell: CellRecord, stage: Any) -> None:
         """One stage of a cell; what goes wrong is its status and not the end of the run."""
@@ -163,6 +176,9 @@ class _Compared:
         if not (own / MODEL_FOLDER).exists():
             train_model(self._own_recipe(cell), own, self._progress, kept, title=cell.id)
         cell.model_folder = str((own / MODEL_FOLDER).relative_to(self._folder))
+        assert cell.train is not None  # kept before the model appeared
+        weights = (own / MODEL_FOLDER).glob("*.safetensors")
+        cell.train["stored_bytes"] = sum(path.stat().st_size for path in weights)
 
     def _evaluate(self, cell: CellRecord) -> None:
         from sentinel_research.pruning import load

@@ -1,4 +1,4 @@
-"""The named corpora: where each split is, and how its rows become documents.
+"""The named corpora, loaded: how the rows of a split become documents.
 
 Every loaded corpus has the columns `doc_id`, `text`, `num_words` and `num_bytes`, books also
 `title`, the synthetic language also `log_prob` and `entropy` in nats. Words and bytes are counted
@@ -6,147 +6,21 @@ as in lm-eval, over the original text, even where a cleaned one is scored.
 """
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from functools import lru_cache, partial
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from datasets import Dataset, DatasetDict
 
-from sentinel_research.data import gutenberg, mirror, synthetic
+from sentinel_research.data import gutenberg, mirror
+from sentinel_research.data.catalogue import CORPORA, Corpus, Source
 from sentinel_research.data.provenance import Provenance, attach, hash_texts, provenance_of
 from sentinel_research.errors import DataError, UsageError, did_you_mean
 
 ROWS_PER_BLOCK = 64
 """Rows of line corpora that make one document under the rule `blocks`."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """One split of a corpus as rows of a dataset."""
-
-    repo_id: str
-    """Hub repository."""
-    config: str | None
-    """Configuration of the repository."""
-    split: str
-    """Split expression of datasets, for example `train[:300]`."""
-    column: str = "text"
-    """The column that holds the text."""
-    documents: Literal["rows", "blocks", "whole"] = "rows"
-    """`rows`: a row is a document; `blocks`: 64 rows are; `whole`: the split is one document."""
-    separator: str = ""
-    """What joins rows into a document."""
-    detokenize: bool = False
-    """Undo WikiText's tokenisation with lm-eval's own rules; words are counted before."""
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """A named corpus."""
-
-    summary: str
-    """One line for people."""
-    reference: str
-    """Where it comes from."""
-    splits: Mapping[str, Source] = field(default_factory=dict)
-    """`train`, `validation` and `test`, as far as they exist; empty for `generate`."""
-    generate: Callable[[str], Dataset] | None = None
-    """Makes a split by name, for corpora that are not rows of one dataset."""
-
-    def split_names(self) -> list[str]:
-        """The splits that can be loaded."""
-        return list(self.splits) if self.generate is None else ["train", "validation", "test"]
-
-
-def _synthetic(split: str) -> Dataset:
-    language = synthetic.SyntheticLanguage()
-    texts = language.sample(synthetic.SPLIT_SIZES[split], list(synthetic.SPLIT_SIZES).index(split))
-    columns = {
-        "text": texts,
-        "log_prob": language.log_probs(texts).tolist(),
-        "entropy": [language.entropy_per_word * language.document_length] * len(texts),
-    }
-    provenance = Provenance(
-        source="synthetic",
-        repo_id="sentinel_research.data.synthetic",
-        config=f"seed={language.seed}",
-        split=split,
-        num_documents=len(texts),
-        text_sha256=hash_texts(texts),
-    )
-    return attach(Dataset.from_dict(columns), provenance)
-
-
-def _gutenberg(split: str) -> Dataset:
-    if mirror.has_repository("sentinel/gutenberg_books"):
-        return mirror.load("sentinel/gutenberg_books", "default", split)
-    return gutenberg.load_books(split)
-
-
-_PAGES = partial(
-    Source,
-    "EleutherAI/wikitext_document_level",
-    "wikitext-2-raw-v1",
-    column="page",
-    detokenize=True,
-)
-_PTB = partial(
-    Source,
-    "ptb-text-only/ptb_text_only",
-    "penn_treebank",
-    column="sentence",
-    documents="whole",
-    separator="\n",
-)
-_SHAKESPEARE = partial(Source, "karpathy/tiny_shakespeare", "default")
-_STORIES = partial(Source, "roneneldan/TinyStories", "default")
-
-CORPORA: dict[str, Corpus] = {
-    "synthetic": Corpus(
-        "Synthetic, not natural language: 127-word documents of a source with a known entropy.",
-        "sentinel_research/data/synthetic.py",
-        generate=_synthetic,
-    ),
-    "gutenberg": Corpus(
-        "Complete Project Gutenberg books, split by book: 17 train, 3 validation, 3 test.",
-        "https://www.gutenberg.org",
-        generate=_gutenberg,
-    ),
-    "wikitext2": Corpus(
-        "WikiText-2 raw, one Wikipedia page a document, detokenised; train: blocks of 64 lines.",
-        "https://arxiv.org/abs/1609.07843",
-        {
-            "train": Source(
-                "Salesforce/wikitext",
-                "wikitext-2-raw-v1",
-                "train",
-                documents="blocks",
-                detokenize=True,
-            ),
-            "validation": _PAGES("validation"),
-            "test": _PAGES("test"),
-        },
-    ),
-    "ptb": Corpus(
-        "Penn Treebank, Mikolov's version; a split is one document, its sentences one a line.",
-        "https://www.isca-archive.org/interspeech_2010/mikolov10_interspeech.html",
-        {name: _PTB(name) for name in ("train", "validation", "test")},
-    ),
-    "shakespeare": Corpus(
-        "Tiny Shakespeare; a split is one document.",
-        "https://karpathy.github.io/2015/05/21/rnn-effectiveness/",
-        {name: _SHAKESPEARE(name) for name in ("train", "validation", "test")},
-    ),
-    "tinystories": Corpus(
-        "TinyStories; test is stories 2016 to 2315 of the TRAIN split, train those before: public "
-        "models trained on TinyStories have seen the test stories.",
-        "https://arxiv.org/abs/2305.07759",
-        {"train": _STORIES("train[:2016]"), "test": _STORIES("train[2016:2316]")},
-    ),
-}
-"""All corpora by name. TinyStories' own validation split is not used, because mirrors lack it."""
 
 
 FITTED_SPLIT = "train"
@@ -257,14 +131,29 @@ def _generated(rows: Dataset) -> _Found:
 
 
 def _joined(source: Source) -> _Found:
+    if source.mirror_only and not mirror.has_repository(source.repo_id):
+        raise DataError(
+            f"{source.repo_id} is read from a mirror only; {mirror.VARIABLE} = "
+            f"{mirror.mirror_folder() or 'nothing'} does not hold it",
+            "Name a mirror that does, or choose another corpus. See: sentinel ls corpora",
+        )
     rows = mirror.load(source.repo_id, source.config, source.split)
     texts = list(rows[source.column])
+    if source.apart_from is not None:
+        others = mirror.load(source.repo_id, source.config, source.apart_from)
+        texts = _without(texts, others[source.column])
     if source.documents != "rows":
         size = len(texts) if source.documents == "whole" else ROWS_PER_BLOCK
         starts = range(0, len(texts), size)
         texts = [source.separator.join(texts[start : start + size]) for start in starts]
     scored = [_detokenized(text) for text in texts] if source.detokenize else texts
     return _Found({"text": scored}, texts, provenance_of(rows))
+
+
+def _without(texts: Sequence[str], others: Sequence[str]) -> list[str]:
+    """The texts that are not among others, white space apart."""
+    known = {" ".join(text.split()) for text in others}
+    return [text for text in texts if " ".join(text.split()) not in known]
 
 
 def _detokenized(text: str) -> str:

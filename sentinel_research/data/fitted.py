@@ -7,11 +7,16 @@ from sentinel_research.data.corpora import FITTED_SPLIT, load_corpus
 from sentinel_research.specs import CalibrationSpec
 
 
-def corpus_fingerprints(corpus: str) -> list[frozenset[str]]:
-    """Of every document of a corpus that can be fitted on, see `task_documents.fingerprints`."""
+def corpus_fingerprints(corpus: str, split: str = FITTED_SPLIT) -> list[frozenset[str]]:
+    """Of every document of a corpus' split, see `task_documents.fingerprints`.
+
+    Args:
+        corpus: A key of `CORPORA`.
+        split: By default the one that can be fitted on.
+    """
     from sentinel_research.data.task_documents import text_fingerprint
 
-    documents = load_corpus(corpus, FITTED_SPLIT)
+    documents = load_corpus(corpus, split)
     return [frozenset({text_fingerprint(text)}) for text in documents["text"]]
 
 

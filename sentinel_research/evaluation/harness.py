@@ -31,7 +31,8 @@ def evaluate(
         samples_folder: Where per-document samples go (`samples_TASK.jsonl`); None keeps none.
 
     Returns:
-        Every metric with its standard error, lm-eval's own results verbatim, and the samples.
+        Every metric with its standard error, lm-eval's own results verbatim, the samples, and the
+        scores by position if they are asked for.
 
     Raises:
         UsageError: for an unknown task.
@@ -40,6 +41,7 @@ def evaluate(
     from lm_eval.evaluator import evaluate as lm_evaluate
 
     from sentinel_research.evaluation.adapter import SentinelLM
+    from sentinel_research.evaluation.long_context import evaluate_long_context
 
     start = time.perf_counter()
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
@@ -59,6 +61,8 @@ def evaluate(
     )
     assert results is not None  # single process: this is rank 0
     samples = results.pop("samples")
+    asked = spec.long_context
+    long_context = None if asked is None else evaluate_long_context(model, tokenizer, asked)
     return EvaluationReport(
         measurements=_measurements(results),
         not_measured=_not_measured(results),
@@ -71,6 +75,7 @@ def evaluate(
         samples=_store_samples(samples, samples_folder),
         seconds=time.perf_counter() - start,
         lm_eval=_strict(results),
+        long_context=long_context,
     )
 
 

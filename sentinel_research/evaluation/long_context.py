@@ -3,7 +3,7 @@
 A sequence longer than what a model was trained on is read in windows; keys and values or the
 recurrent state of the past stay in the model's cache, so that nothing is forgotten at a window's
 edge and the numbers are those of one pass over the whole sequence. A model whose positions are
-limited has no numbers beyond its limit, only the reason.
+limited has no numbers beyond its limit, and one without a state none at all, only the reason.
 """
 
 import inspect
@@ -11,19 +11,27 @@ import itertools
 import math
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
-from transformers import Cache, DynamicCache, PreTrainedModel
+from transformers import Cache, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
+from sentinel_research.data.corpora import load_corpus
+from sentinel_research.data.long_sequences import long_sequences
+from sentinel_research.data.provenance import provenance_of
+from sentinel_research.data.training_set import hash_blocks
 from sentinel_research.errors import UsageError
 from sentinel_research.models import context_length
 from sentinel_research.models.anatomy import ANATOMIES, PRUNED_PREFIX
 from sentinel_research.models.modes import evaluating
+from sentinel_research.specs import LongContextSpec
 
+# what families call the state that they carry
+_CACHES = ("cache_params", "past_key_values")
 _LARGEST_EXPONENT = math.log(np.finfo(np.float64).max)
 
 
@@ -38,6 +46,8 @@ class Bucket(NamedTuple):
     """Of that mean, over sequences; None for a single one."""
     perplexity: float | None
     """None if it is too large for a float."""
+    num_not_finite: int
+    """Tokens whose log-likelihood is NaN or infinite, in all sequences."""
 
 
 class Cost(NamedTuple):
@@ -62,6 +72,35 @@ class LongContext(NamedTuple):
     """Lengths without numbers, and why."""
 
 
+def evaluate_long_context(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, spec: LongContextSpec
+) -> dict[str, Any]:
+    """Measure a model as a recipe's `evaluate.long_context` says.
+
+    Args:
+        model: A causal LM on its device.
+        tokenizer: Its tokenizer.
+        spec: Corpus, lengths and window.
+
+    Returns:
+        For the record, JSON types only: the fields of `LongContext`, and `data` with the corpus'
+        provenance and the hash of the sequences.
+
+    Raises:
+        UsageError, DataError: see `data.long_sequences`.
+    """
+    sequences = long_sequences(spec, tokenizer)
+    found = measure_long_context(model, sequences, spec.lengths, window=spec.window)
+    provenance = provenance_of(load_corpus(spec.corpus, spec.split))
+    return {
+        **found._asdict(),
+        "buckets": [one._asdict() for one in found.buckets],
+        "costs": [one._asdict() for one in found.costs],
+        "skipped": {str(length): reason for length, reason in found.skipped.items()},
+        "data": {**asdict(provenance), "sequences_sha256": hash_blocks(sequences)},
+    }
+
+
 def measure_long_context(
     model: PreTrainedModel,
     sequences: Int64[np.ndarray, "num_sequences length"],
@@ -84,12 +123,7 @@ def measure_long_context(
         UsageError: if the lengths are not ascending, or the sequences too short for the longest.
     """
     _check(sequences, lengths, window)
-    limit = _limit(model)
-    skipped = {
-        length: f"the model's context is {limit} tokens"
-        for length in lengths
-        if limit is not None and length > limit
-    }
+    skipped = {length: reason for length in lengths if (reason := _obstacle(model, length))}
     readable = [length for length in lengths if length not in skipped]
     if not readable:
         return LongContext((), (), len(sequences), 0, skipped)
@@ -141,8 +175,7 @@ def _windows(
 def _cached(model: PreTrainedModel, cache: Cache) -> dict[str, Any]:
     """The cache under the name that the family gives it."""
     names = inspect.signature(model.forward).parameters
-    name = "cache_params" if "cache_params" in names else "past_key_values"
-    return {name: cache, "use_cache": True}
+    return {next(name for name in _CACHES if name in names): cache, "use_cache": True}
 
 
 def _bucket(losses: Float[Tensor, "batch length"], start: int, stop: int) -> Bucket:
@@ -150,11 +183,13 @@ def _bucket(losses: Float[Tensor, "batch length"], start: int, stop: int) -> Buc
     counts = part.isfinite().sum(1)
     sums = torch.where(part.isfinite(), part, 0).sum(1)
     means = (sums / counts)[counts > 0]
+    num_not_finite = part.numel() - int(counts.sum())
     if not len(means):
-        return Bucket(start, stop, None, None, None)
+        return Bucket(start, stop, None, None, None, num_not_finite)
     mean = means.mean().item()
     stderr = means.std().item() / math.sqrt(len(means)) if len(means) > 1 else None
-    return Bucket(start, stop, mean, stderr, math.exp(mean) if mean < _LARGEST_EXPONENT else None)
+    perplexity = math.exp(mean) if mean < _LARGEST_EXPONENT else None
+    return Bucket(start, stop, mean, stderr, perplexity, num_not_finite)
 
 
 def _cost(model: PreTrainedModel, tokens: Int64[Tensor, "1 length"], window: int) -> Cost:
@@ -176,10 +211,15 @@ def cache_bytes(cache: Cache) -> int:
     return total
 
 
-def _limit(model: PreTrainedModel) -> int | None:
-    if model.config.model_type.removeprefix(PRUNED_PREFIX) not in ANATOMIES:
-        return None
-    return context_length(model.config)
+def _obstacle(model: PreTrainedModel, length: int) -> str:
+    """Why a model cannot read so many tokens; empty if it can."""
+    names = inspect.signature(model.forward).parameters
+    if not any(name in names for name in _CACHES):
+        return "the model carries no state from window to window"
+    is_known = model.config.model_type.removeprefix(PRUNED_PREFIX) in ANATOMIES
+    limit = context_length(model.config) if is_known else None
+    is_beyond = limit is not None and length > limit
+    return f"the model's context is {limit} tokens" if is_beyond else ""
 
 
 def _check(sequences: np.ndarray, lengths: Sequence[int], window: int) -> None:

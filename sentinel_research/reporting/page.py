@@ -8,7 +8,7 @@ import yaml
 from sentinel_research.recipe import load_recipe, shipped_recipes
 from sentinel_research.record import RunRecord
 from sentinel_research.reporting import tables
-from sentinel_research.reporting.architectures import compare_architectures
+from sentinel_research.reporting.architectures import compare_architectures, long_context
 from sentinel_research.reporting.criteria import Part, compare_criteria, compare_on_task
 from sentinel_research.reporting.criteria.panels import draw_panels
 from sentinel_research.reporting.curves import TaskCurves, explain_intervals, task_curves
@@ -257,6 +257,18 @@ def _training(record: RunRecord, has_losses: bool) -> Section | None:
     return Section("Training", note, tables.settings_table(record.train))
 
 
+def _long_context(record: RunRecord) -> list[Section]:
+    found = long_context.long_context_results(record)
+    if found is None:
+        return []
+    covered, timed = long_context.explain_long_context(record)
+    note = " ".join(part for part in (covered, long_context.explain_absent(found)) if part)
+    return [
+        Section("Long context", note, long_context.positions_table(found)),
+        Section("Cost by length", timed, long_context.costs_table(found)),
+    ]
+
+
 def _sections(record: RunRecord) -> list[Section]:
     return [
         Section("Errors", "These cells have no result.", tables.errors_table(record)),
@@ -266,6 +278,7 @@ def _sections(record: RunRecord) -> list[Section]:
             "Metrics that a task declares and did not return.",
             tables.not_measured_table(record),
         ),
+        *(() if record.recipe.get("compare") else _long_context(record)),
         Section("Datasets", "", tables.datasets_table(record)),
         Section("Model as loaded", "", tables.settings_table(record.load)),
         Section("Recovery", "", tables.recover_table(record)),

@@ -8,6 +8,7 @@ from sentinel_research.specs.agency import AgencySpec, GateMode, StatePolicy
 from sentinel_research.specs.base import Spec
 from sentinel_research.specs.compare import ArchitectureSpec, CompareSpec, MatchSpec
 from sentinel_research.specs.granularity import Granularity
+from sentinel_research.specs.long_context import LongContextSpec
 from sentinel_research.specs.model import ModelSpec
 from sentinel_research.specs.prune import (
     CalibrationSpec,
@@ -26,6 +27,7 @@ __all__ = [
     "EvalSpec",
     "GateMode",
     "Granularity",
+    "LongContextSpec",
     "MatchSpec",
     "ModelSpec",
     "PruneGrid",

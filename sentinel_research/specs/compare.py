@@ -58,6 +58,8 @@ class CompareSpec(Spec):
     ngrams: list[int] = Field(default_factory=lambda: [1, 2, 3])
     """Orders of the n-gram models that are fitted as floors, on as many different blocks as every
     network sees."""
+    save_models: bool = True
+    """Keep every trained checkpoint; else it is deleted once it was measured."""
 
     @model_validator(mode="after")
     def _is_sound(self) -> Self:

@@ -7,6 +7,7 @@ from typing_extensions import Self
 
 from sentinel_research.specs.base import Spec
 from sentinel_research.specs.compare import CompareSpec
+from sentinel_research.specs.long_context import LongContextSpec
 from sentinel_research.specs.model import ModelSpec
 from sentinel_research.specs.prune import PruneGrid
 from sentinel_research.specs.train import TrainSpec
@@ -44,12 +45,16 @@ class EvalSpec(Spec):
     """Score texts that the tokenizer cannot represent whole."""
     seed: int = 1234
     """Seed of lm-eval's few-shot sampling."""
+    long_context: LongContextSpec | None = None
+    """Scores by position and costs by length, beside the tasks; null leaves them out."""
 
     @model_validator(mode="after")
     def _tasks_differ(self) -> Self:
         for task in self.tasks:
             if self.tasks.count(task) > 1:
                 raise ValueError(f"`tasks` names '{task}' twice, each is measured once")
+        if self.long_context is not None and not self.tasks:
+            raise ValueError("`long_context` goes with `tasks`: it is part of what is measured")
         return self
 
 

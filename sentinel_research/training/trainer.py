@@ -26,6 +26,7 @@ from sentinel_research.progress import Progress, Silent
 from sentinel_research.specs import TrainSpec
 from sentinel_research.training.agency import agency_callbacks
 from sentinel_research.training.settings import check_settings, training_arguments
+from sentinel_research.training.stability import stability
 from sentinel_research.training.watch import (
     DivergenceError,
     Watch,
@@ -191,6 +192,7 @@ def _learnt(state: TrainerState, spec: TrainSpec, sequence_length: int) -> dict[
         "num_tokens": state.global_step * spec.batch_size * (sequence_length - 1),
         "losses": training_history(state),
         "validation": validation,
+        "stability": stability(state),
         **_kept(validation, state.global_step, spec),
     }
 

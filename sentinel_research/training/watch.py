@@ -54,8 +54,10 @@ class Watch(TrainerCallback):
         # accelerate's own note: the scaler of fp16 found an infinite gradient
         self._was_skipped = bool(getattr(about.get("optimizer"), "step_was_skipped", False))
         self.num_skipped_steps += self._was_skipped
-        # Trainer leaves the last steps out of its log where they do not fill an interval
-        control.should_log |= state.global_step >= state.max_steps
+        # Trainer leaves the last steps out of its log where they do not fill an interval; with an
+        # entry at the end of every pass over the blocks, each has a mean loss of its own
+        is_whole_pass = state.epoch is not None and float(state.epoch).is_integer()
+        control.should_log |= is_whole_pass or state.global_step >= state.max_steps
         losses = [entry["loss"] for entry in state.log_history[-2:] if "loss" in entry]
         self._progress.advance(f"loss {losses[-1]:.3f}" if losses else "")
 

@@ -113,9 +113,11 @@ def test_several_corpora_and_bytes_are_flags(capsys: pytest.CaptureFixture[str])
         ),
         pytest.param(["architectures-demo"], "compares architectures", id="comparison"),
         pytest.param(["demo", "--architecture", "gpt3"], "unknown architecture 'gpt3'", id="name"),
-        pytest.param(["demo", "--corpus", "pile"], "needs a tokenizer", id="tokenizer"),
+        pytest.param(["demo", "--corpus", "piles"], "needs a tokenizer", id="tokenizer"),
         pytest.param(
-            ["demo", "--corpus", "pile", "--tokenizer", "bytes"], "unknown corpus 'pile'", id="pile"
+            ["demo", "--corpus", "piles", "--tokenizer", "bytes"],
+            "unknown corpus 'piles'\n  Did you mean 'pile'",
+            id="corpus-name",
         ),
         pytest.param(["demo", "--steps", "0"], "`train.num_steps` = 0", id="steps"),
         pytest.param(["demo", "--set", "train.precision=fp16"], "fp16 needs a GPU", id="fp16"),

@@ -25,14 +25,20 @@ from sentinel_research.errors import DataError
 from sentinel_research.models.tiny import byte_tokenizer, tiny_model
 
 OURS = [
+    "sentinel_c4",
     "sentinel_gutenberg",
+    "sentinel_pile",
     "sentinel_ptb",
     "sentinel_shakespeare",
     "sentinel_synthetic",
     "sentinel_tinystories",
+    "sentinel_wikitext103",
     "sentinel_wikitext2",
 ]
-VALIDATED = ["gutenberg", "ptb", "shakespeare", "synthetic", "wikitext2"]
+VALIDATED = [
+    *("c4", "gutenberg", "pile", "ptb"),
+    *("shakespeare", "synthetic", "wikitext103", "wikitext2"),
+]
 TEXT = "It was the best of times, it was the worst of times. " * 9
 
 

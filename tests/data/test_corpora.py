@@ -6,7 +6,8 @@ from pathlib import Path
 import datasets
 import pytest
 
-from sentinel_research.data.corpora import CORPORA, count_words, load_corpus, load_task_dataset
+from sentinel_research.data.catalogue import CORPORA
+from sentinel_research.data.corpora import count_words, load_corpus, load_task_dataset
 from sentinel_research.data.mirror import VARIABLE
 from sentinel_research.data.provenance import hash_texts, provenance_of
 from sentinel_research.errors import DataError, UsageError
@@ -77,6 +78,48 @@ def test_stories_of_test_are_not_those_of_train(root: Path) -> None:
     assert not set(test["text"]) & set(train["text"])
 
 
+@pytest.mark.parametrize(
+    ("name", "repo_id", "config", "split", "sizes"),
+    [
+        ("c4", "allenai/c4", "en", "validation", [1600, 200, 200]),
+        ("pile", "EleutherAI/pile", "all", "train", [13_000, 1000, 1000]),
+    ],
+    ids=["c4", "pile"],
+)
+def test_pieces_of_one_split_share_no_text_and_come_from_a_mirror_only(
+    name: str, repo_id: str, config: str, split: str, sizes: list[int], root: Path
+) -> None:
+    with pytest.raises(DataError, match=f"{repo_id} is read from a mirror only"):
+        load_corpus(name, "train")
+    texts = [f"text {index}" for index in range(sum(sizes) + 5)]
+    _repository(root, repo_id, config, {split: {"text": texts}})
+    found = [set(load_corpus(name, part)["text"]) for part in ("train", "validation", "test")]
+    assert [len(part) for part in found] == sizes
+    assert len(set().union(*found)) == sum(sizes)
+
+
+def test_text_that_is_measured_is_left_out_of_the_training_also_with_other_spaces(
+    root: Path,
+) -> None:
+    texts = [f"text {index}" for index in range(2000)]
+    texts[3], texts[4] = " text\n1700", "text 1"
+    _repository(root, "allenai/c4", "en", {"validation": {"text": texts}})
+    train = load_corpus("c4", "train")
+    assert len(train) == 1599
+    # a repetition within the training is no leak
+    assert list(train["text"]).count("text 1") == 2
+    assert provenance_of(train).num_documents == 1599
+
+
+def test_large_wikitext_trains_on_lines_and_is_measured_on_pages(root: Path) -> None:
+    config = "wikitext-103-raw-v1"
+    lines = {"train": {"text": [f" line {index} . \n" for index in range(65)]}}
+    _repository(root, "Salesforce/wikitext", config, lines)
+    _repository(root, "EleutherAI/wikitext_document_level", config, {"test": {"page": [" a . "]}})
+    assert len(load_corpus("wikitext103", "train")) == 2
+    assert load_corpus("wikitext103", "test")["text"] == [" a. "]
+
+
 def test_provenance_describes_the_documents_as_returned(root: Path) -> None:
     rows = {"sentence": ["one", "two"]}
     _repository(root, "ptb-text-only/ptb_text_only", "penn_treebank", {"test": rows})
@@ -123,6 +166,12 @@ def test_every_corpus_says_what_it_is(name: str) -> None:
         ("gutenberg", "test", 3, 209_120),
         ("wikitext2", "test", 62, 241_335),
         ("wikitext2", "validation", 60, 214_006),
+        ("wikitext103", "test", 62, 241_335),
+        ("wikitext103", "validation", 60, 214_006),
+        ("c4", "train", 1_600, 558_625),
+        ("c4", "test", 200, 62_489),
+        ("pile", "train", 12_984, 1_260_207),
+        ("pile", "validation", 1_000, 98_420),
         ("ptb", "test", 1, 78_669),
         ("shakespeare", "test", 1, 9_975),
         ("tinystories", "test", 300, 70_203),

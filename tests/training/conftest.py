@@ -24,6 +24,13 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "num_attention_heads": 2,
         "intermediate_size": 24,
     },
+    "sentinel": {
+        "mixers": ["resolvent", "attention"],
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 24,
+    },
 }
 MakeModel = Callable[..., PreTrainedModel]
 MakeSpec = Callable[..., TrainSpec]

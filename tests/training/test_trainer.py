@@ -90,7 +90,7 @@ def test_accumulated_parts_make_the_same_step_as_the_whole_batch(
     assert one["losses"][0]["loss"] == pytest.approx(two["losses"][0]["loss"], rel=1e-6)
 
 
-@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
+@pytest.mark.parametrize("architecture", ["gpt2", "llama", "sentinel"])
 def test_validation_loss_is_the_mean_over_tokens(
     architecture: str, blocks: np.ndarray, validation: np.ndarray, tmp_path: Path
 ) -> None:

@@ -1,7 +1,7 @@
 """The parts of a report that compare architectures, each with its numbers or with why not."""
 
 from sentinel_research.record import RunRecord
-from sentinel_research.reporting.architectures import tables
+from sentinel_research.reporting.architectures import long_context, tables
 from sentinel_research.reporting.architectures.results import LEVEL, TaskResults, task_results
 from sentinel_research.reporting.criteria import Part
 from sentinel_research.reporting.estimates import list_tasks
@@ -10,7 +10,8 @@ from sentinel_research.reporting.numbers import quantity
 _TRAINING_NOTE = (
     "Validation loss in nats per token, of the weights that were kept. Tokens are those predicted; "
     "tokens per second are those read, with validation and checkpoints in the time, by the process "
-    "that ended the training. Peak memory is of the whole process."
+    "that ended the training. Peak memory is of the whole process. A loss spike is a logged loss "
+    "above 2 times the median of the up to 5 before it; gradient norms are before clipping."
 )
 _MODELS_NOTE = (
     "Counted on the built model. Embeddings are tables of tokens and positions and the output "
@@ -39,7 +40,7 @@ def compare_architectures(record: RunRecord) -> tuple[Part, ...]:
             parts.append(Part(f"results-{task}", title, None, None, (), absent, None))
         else:
             parts += [_results(record, found), _differences(found)]
-    return (*parts, _models(record), _training(record))
+    return (*parts, *_long_context(record), _models(record), _training(record))
 
 
 def _results(record: RunRecord, found: TaskResults) -> Part:
@@ -69,6 +70,19 @@ def _differences(found: TaskResults) -> Part:
     absent = " ".join(f"{pair}: {reason}." for pair, reason in reasons.items() if reason)
     table = tables.differences_table(found)
     return Part(key, title, table, None, (note,), absent, found.differences)
+
+
+def _long_context(record: RunRecord) -> tuple[Part, ...]:
+    found = long_context.long_context_results(record)
+    if found is None:
+        return ()
+    positions, costs = long_context.positions_table(found), long_context.costs_table(found)
+    covered, timed = long_context.explain_long_context(record)
+    absent = long_context.explain_absent(found)
+    return (
+        Part("long-context", "Long context", positions, None, (covered,), absent, found),
+        Part("long-context-cost", "Cost by length", costs, None, (timed,), "", found.costs),
+    )
 
 
 def _models(record: RunRecord) -> Part:

@@ -118,7 +118,8 @@ def training_table(record: RunRecord) -> Table:
         "kept step",
         "last training loss",
     )
-    headers += ("tokens", "seconds", "tokens per second", "peak memory, MiB", "status")
+    headers += ("loss spikes", "largest gradient norm", "tokens", "seconds", "tokens per second")
+    headers += ("peak memory, MiB", "status")
     rows = [_training_row(cell) for cell in record.cells if cell.arm is not None]
     return Table(headers, tuple(rows))
 
@@ -127,6 +128,7 @@ def _training_row(cell: CellRecord) -> tuple[Cell, ...]:
     report = cell.train or {}
     losses = report.get("losses") or [{}]
     peak = (report.get("memory") or {}).get("peak_bytes")
+    stability = report.get("stability") or {}
     assert cell.arm is not None  # the caller's cells have one
     words: list[str] = ["diverged" if "diverged" in report else cell.status]
     if cell.arm.is_chosen is not None:
@@ -137,6 +139,8 @@ def _training_row(cell: CellRecord) -> tuple[Cell, ...]:
         _number(report.get("validation_loss")),
         _count(report.get("kept_step")),
         _number(losses[-1].get("loss")),
+        _count(stability.get("num_loss_spikes")),
+        _number((stability.get("grad_norm") or {}).get("max")),
         _count(report.get("num_tokens")),
         _number(report.get("seconds")),
         _count(report.get("tokens_per_second")),

@@ -1,0 +1,54 @@
+"""`sentinel mamba-vs-bk`: the benchmark of Mamba against ResNet-BK under its published flags."""
+
+import sys
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from sentinel_research.mamba_vs_bk.request import BenchmarkRequest
+
+# flags as they were published: with underscores, and lists behind one flag
+_Flags = Parameter(name="*", name_transform=lambda name: name, consume_multiple=True, negative="")
+
+
+def mamba_vs_bk(
+    *,
+    request: Annotated[BenchmarkRequest, _Flags],
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
+    quiet: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Train and measure Mamba and ResNet-BK at equal size, and write one JSON file for each.
+
+    The files are OUTPUT_DIR/MODEL_DATASET_seqN_bitsB.json, with --multi_dataset also
+    OUTPUT_DIR/MODEL_multi_dataset.json. The same command resumes an interrupted benchmark.
+
+    Parameters
+    ----------
+    dry_run
+        Show sizes, steps and models for every dataset; train nothing.
+    quiet
+        No progress on stderr.
+    """
+    from sentinel_research.cli.run import prepare_process, shown_progress
+
+    prepare_process()
+    from sentinel_research.mamba_vs_bk.recipes import check_request, dataset_recipe
+    from sentinel_research.mamba_vs_bk.run import run_benchmark
+    from sentinel_research.reporting import summary
+
+    if dry_run:
+        from sentinel_research.dry_run import dry_run as describe
+
+        check_request(request)
+        for dataset in request.dataset_names:
+            print(f"{dataset}\n{describe(dataset_recipe(request, dataset)).text}")
+        return 0
+    with shown_progress(quiet=quiet) as progress:
+        outcome = run_benchmark(request, progress=progress)
+    for record in outcome.records.values():
+        print(f"{summary(record)}\n")
+    for failure in outcome.failures:
+        where = failure.dataset if failure.cell is None else f"{failure.dataset}, {failure.cell}"
+        print(f"failed: {where}: {failure.error}", file=sys.stderr)
+    print("\n".join(map(str, outcome.files)))
+    return 1 if outcome.failures else 0
