@@ -60,9 +60,22 @@ def test_readme_has_one_command_to_run_and_one_to_test() -> None:
     assert "pip install tox && tox" in (ROOT / ".ci" / "run").read_text().splitlines()
 
 
+def _builds_on_another(words: list[str]) -> bool:
+    """Whether an example belongs to the chain that begins with `runs/quick`."""
+    return "runs/quick" in words[-1] or "runs/half" in words[-1]
+
+
+# the longest of the suite, so that it runs beside the chain
+@pytest.mark.xdist_group("readme-others")
+def test_examples_that_stand_alone_run(tmp_path: Path) -> None:
+    commands = [words for words in _commands(needs_mirror=False) if not _builds_on_another(words)]
+    assert any(words[-1] == "sentinel run demo" for words in commands)
+    _run(commands, tmp_path)
+
+
 @pytest.mark.xdist_group("readme")
 def test_examples_run_and_the_two_ways_to_prune_print_the_same_numbers(tmp_path: Path) -> None:
-    commands = _commands(needs_mirror=False)
+    commands = [words for words in _commands(needs_mirror=False) if _builds_on_another(words)]
     shown = _run(commands, tmp_path)
     tables = [
         sorted(set(re.findall(r"\|(\w+_perplexity|bits_per_byte)\s*\|.*?\|\s*([\d.]+)\|±", text)))
