@@ -414,6 +414,15 @@ def test_encoder_with_both_sweeps_sees_what_follows() -> None:
     assert not torch.equal(before[:, 5], after[:, 5])
 
 
+def test_encoder_does_the_operations_of_two_sweeps() -> None:
+    config = _config(resolvent_bidirectional=True)
+    model, tokens = SentinelModel(config).eval(), _tokens(2, 13)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        assert model(tokens).past_key_values is None
+    head = 2 * config.hidden_size * config.vocab_size * 13
+    assert counter.get_total_flops() == 2 * (config.num_flops(13) - head)
+
+
 def test_causal_lm_refuses_both_sweeps() -> None:
     with pytest.raises(UsageError, match="tokens that a causal LM is to predict"):
         SentinelForCausalLM(_config(resolvent_bidirectional=True))

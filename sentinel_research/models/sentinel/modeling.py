@@ -159,7 +159,8 @@ class SentinelModel(SentinelPreTrainedModel):
             raise ValueError("give exactly one of input_ids and inputs_embeds")
         if inputs_embeds is None:
             inputs_embeds = self.embed_tokens(input_ids)
-        if use_cache and past_key_values is None:
+        # what is read from both sides has no past to go on from
+        if use_cache and past_key_values is None and not self.config.resolvent_bidirectional:
             past_key_values = DynamicCache(config=self.config)
         if self.has_attention:
             if position_ids is None:

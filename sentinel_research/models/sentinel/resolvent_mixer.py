@@ -109,17 +109,17 @@ class ResolventMixer(nn.Module):
         state = None if past is None else past.state
         value = self._convolved(value, past)
         width = self.width
-        found = resolvent(
-            potential, hop, value, self.energy, width,
-            state=state, implementation=self.implementation,
-        )  # fmt: skip
-        if past is not None:
-            past.advance(found.state, value.shape[1])
-        row = found.row
         if self.is_bidirectional:
             row = value[:, :, None] * green_diagonal(
                 potential, hop, self.energy, width, implementation=self.implementation
             ).to(value.dtype)
+        else:
+            row, _, state = resolvent(
+                potential, hop, value, self.energy, width,
+                state=state, implementation=self.implementation,
+            )  # fmt: skip
+            if past is not None:
+                past.advance(state, value.shape[1])
         gate = F.silu(gate) * width.sqrt().to(gate.dtype)
         return self.out_proj((row * gate[:, :, None]).flatten(2))
 
