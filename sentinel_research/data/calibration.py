@@ -70,7 +70,7 @@ def calibration_set(
     from sentinel_research.data.calibration_set import CalibrationSet
 
     if spec.corpus is not None:
-        texts = list(load_corpus(spec.corpus, FITTED_SPLIT)["text"])
+        texts = load_corpus(spec.corpus, FITTED_SPLIT)["text"][:]
         sequences = sample_sequences(
             texts, tokenizer, spec.num_sequences, spec.sequence_length, spec.seed
         )

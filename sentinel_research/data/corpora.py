@@ -126,7 +126,7 @@ class _Found(NamedTuple):
 
 def _generated(rows: Dataset) -> _Found:
     names = {"id": "doc_id"}
-    columns = {names.get(name, name): list(rows[name]) for name in rows.column_names}
+    columns = {names.get(name, name): rows[name][:] for name in rows.column_names}
     return _Found(columns, columns["text"], provenance_of(rows))
 
 
@@ -138,10 +138,10 @@ def _joined(source: Source) -> _Found:
             "Name a mirror that does, or choose another corpus. See: sentinel ls corpora",
         )
     rows = mirror.load(source.repo_id, source.config, source.split)
-    texts = list(rows[source.column])
+    texts = rows[source.column][:]
     if source.apart_from is not None:
         others = mirror.load(source.repo_id, source.config, source.apart_from)
-        texts = _without(texts, others[source.column])
+        texts = _without(texts, others[source.column][:])
     if source.documents != "rows":
         size = len(texts) if source.documents == "whole" else ROWS_PER_BLOCK
         starts = range(0, len(texts), size)

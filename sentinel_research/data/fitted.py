@@ -17,7 +17,7 @@ def corpus_fingerprints(corpus: str, split: str = FITTED_SPLIT) -> list[frozense
     from sentinel_research.data.task_documents import text_fingerprint
 
     documents = load_corpus(corpus, split)
-    return [frozenset({text_fingerprint(text)}) for text in documents["text"]]
+    return [frozenset({text_fingerprint(text)}) for text in documents["text"][:]]
 
 
 def calibration_fingerprints(draws: Sequence[CalibrationSpec]) -> Collection[frozenset[str]]:

@@ -31,7 +31,7 @@ def long_sequences(
         UsageError: for an unknown corpus or split.
         DataError: if the data cannot be had, or is too short for so many sequences.
     """
-    texts = list(load_corpus(spec.corpus, spec.split)["text"])
+    texts = load_corpus(spec.corpus, spec.split)["text"][:]
     sequences = pack(texts, tokenizer, spec.lengths[-1] + 1).sequences
     if len(sequences) < spec.num_sequences:
         raise DataError(

@@ -145,5 +145,5 @@ def corpus_tokenizer(spec: TrainSpec) -> "PreTrainedTokenizerBase":
 def _packed(
     corpus: str, split: str, spec: TrainSpec, tokenizer: "PreTrainedTokenizerBase"
 ) -> Int64[np.ndarray, "num_blocks sequence_length"]:
-    texts = list(load_corpus(corpus, split)["text"])
+    texts = load_corpus(corpus, split)["text"][:]
     return pack(texts, tokenizer, spec.sequence_length).sequences
