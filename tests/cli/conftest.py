@@ -1,5 +1,6 @@
 """A finished tiny run, a recipe file, and the longest test first: two workers finish together."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from sentinel_research.cli import main
 from sentinel_research.pipeline import run
 from sentinel_research.recipe import load_recipe
+from tests.processes import Processes
 
 RECIPE = """
 name: mine
@@ -25,6 +27,12 @@ TINY = [
     "prune.calibration.num_sequences=4",
     "evaluate.limit=6",
 ]
+# the benchmark's example of the README
+SMOKE = [
+    *("sentinel", "mamba-vs-bk", "--model", "both", "--dataset", "synthetic", "--seq_len", "64"),
+    *("--batch_size", "4", "--num_steps", "4", "--d_model", "32", "--n_layers", "1"),
+    *("--validation_blocks", "4", "--limit", "3"),
+]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -38,6 +46,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("finished")
     run(load_recipe("demo", TINY).recipe, folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def processes() -> Iterator[Processes]:
+    """Where commands run that need a process of their own, but no fresh interpreter."""
+    started = Processes()
+    yield started
+    started.close()
 
 
 @pytest.fixture

@@ -11,8 +11,20 @@ from sentinel_research import pipeline
 from sentinel_research.cli import main
 from sentinel_research.errors import CheckFailedError
 from tests.cli.conftest import refused
+from tests.processes import Processes
 
 ROOT = Path(__file__).parents[2]
+# lm-eval's own tasks are read, which takes seconds in every process but a fork
+in_processes = pytest.mark.xdist_group("processes")
+
+
+def _refused_alone(processes: Processes, folder: Path, *words: str) -> str:
+    """`refused`, of a command in a process of its own."""
+    done = processes.run(["sentinel", *words], folder)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    return done.stderr
 
 
 def test_help_names_every_command_and_loads_neither_torch_nor_lm_eval() -> None:
@@ -69,17 +81,20 @@ def test_lm_eval_without_tasks_isrefused(
     assert "--tasks sentinel_wikitext2" in error
 
 
-def test_lm_eval_without_a_model_isrefused(capsys: pytest.CaptureFixture[str]) -> None:
+@in_processes
+def test_lm_eval_without_a_model_isrefused(processes: Processes, tmp_path: Path) -> None:
     words = ["--model", "sentinel", "--tasks", "sentinel_synthetic"]
-    error = refused(capsys, "lm-eval", "run", *words)
+    error = _refused_alone(processes, tmp_path, "lm-eval", "run", *words)
     assert "error: --model sentinel needs to know which model" in error
     assert "--model_args pretrained=" in error
 
 
+@in_processes
 def test_unknown_task_names_the_nearest(
-    capsys: pytest.CaptureFixture[str], recipe_file: Path
+    processes: Processes, tmp_path: Path, recipe_file: Path
 ) -> None:
-    error = refused(capsys, "run", str(recipe_file), "--set", "evaluate.tasks=[sentinel_synthetc]")
+    words = ["run", str(recipe_file), "--set", "evaluate.tasks=[sentinel_synthetc]"]
+    error = _refused_alone(processes, tmp_path, *words)
     assert "unknown task 'sentinel_synthetc'" in error
     assert "Did you mean 'sentinel_synthetic'" in error
 

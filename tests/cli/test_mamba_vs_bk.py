@@ -7,19 +7,14 @@ from pathlib import Path
 import pytest
 
 from sentinel_research.cli import main
-
-SMOKE = [
-    *("--model", "both", "--dataset", "synthetic", "--seq_len", "64", "--batch_size", "4"),
-    *("--num_steps", "4", "--d_model", "32", "--n_layers", "1", "--validation_blocks", "4"),
-    *("--limit", "3"),
-]
+from tests.cli.conftest import SMOKE
 
 
 def test_smoke_run_finishes_within_a_minute_and_is_labelled_synthetic(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     start = time.process_time()
-    assert main(["mamba-vs-bk", *SMOKE, "--output_dir", str(tmp_path)]) == 0
+    assert main([*SMOKE[1:], "--output_dir", str(tmp_path)]) == 0
     assert time.process_time() - start < 60
     captured = capsys.readouterr()
     files = [tmp_path / f"{model}_synthetic_seq64_bits32.json" for model in ("mamba", "bk")]

@@ -2,16 +2,27 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+
+from tests.cli.conftest import SMOKE
+from tests.processes import Processes
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 BLOCK = re.compile(r"(<!-- needs the mirror -->\n)?```(bash|python)\n(.*?)```", re.DOTALL)
 INSTALL = "pip install -e . && "
+DEMO = "sentinel run demo"
+# every stage and cell of the demo, on less text; nightly it runs as it is typed
+QUICK = "--set train.num_steps=10 --set evaluate.limit=4"
+
+# one worker has the process that starts others
+in_processes = pytest.mark.xdist_group("processes")
 
 
 def _blocks(*, needs_mirror: bool) -> list[tuple[str, str]]:
@@ -22,34 +33,46 @@ def _blocks(*, needs_mirror: bool) -> list[tuple[str, str]]:
     ]
 
 
-def _commands(*, needs_mirror: bool) -> list[list[str]]:
-    """Each line of a shell block and each Python block, as the words of a process."""
+def _commands(*, needs_mirror: bool) -> list[str]:
+    """Each line of a shell block, and each Python block as a command of its own."""
     commands = []
     for language, code in _blocks(needs_mirror=needs_mirror):
         if language == "python":
-            commands.append([sys.executable, "-c", code])
+            commands.append(shlex.join(["python", "-c", code]))
         else:
             commands += [
-                ["bash", "-c", line.removeprefix(INSTALL)]
+                line.removeprefix(INSTALL)
                 for line in code.splitlines()
                 if not line.startswith("pip install tox")
             ]
     return commands
 
 
-def _run(commands: list[list[str]], folder: Path, **environment: str) -> list[str]:
+def _with_tasks(folder: Path) -> Path:
     (folder / "tasks").symlink_to(ROOT / "tasks")
+    return folder
+
+
+def _type(commands: Sequence[str], folder: Path, **environment: str) -> None:
+    """Run them in a shell, as a reader types them."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    shown = []
-    for words in commands:
+    for command in commands:
         done = subprocess.run(
-            words,
+            ["bash", "-c", command],
             cwd=folder,
             env={**os.environ, "PATH": path, **environment},
             capture_output=True,
             text=True,
         )
-        assert done.returncode == 0, f"{words[-1]}\n{done.stderr[-3000:]}"
+        assert done.returncode == 0, f"{command}\n{done.stderr[-3000:]}"
+
+
+def _fork(commands: Sequence[str], folder: Path, processes: Processes) -> list[str]:
+    """Run each in a process of its own, without the time that libraries take to load."""
+    shown = []
+    for command in commands:
+        done = processes.run(shlex.split(command), folder)
+        assert done.returncode == 0, f"{command}\n{done.stderr[-3000:]}"
         shown.append(done.stdout)
     return shown
 
@@ -60,27 +83,31 @@ def test_readme_has_one_command_to_run_and_one_to_test() -> None:
     assert "pip install tox && tox" in (ROOT / ".ci" / "run").read_text().splitlines()
 
 
-def _builds_on_another(words: list[str]) -> bool:
+def _builds_on_another(command: str) -> bool:
     """Whether an example belongs to the chain that begins with `runs/quick`."""
-    return "runs/quick" in words[-1] or "runs/half" in words[-1]
+    return "runs/quick" in command or "runs/half" in command
 
 
-# the longest of the suite, so that it runs beside the chain
-@pytest.mark.xdist_group("readme-others")
-def test_examples_that_stand_alone_run(tmp_path: Path) -> None:
-    commands = [words for words in _commands(needs_mirror=False) if not _builds_on_another(words)]
-    assert any(words[-1] == "sentinel run demo" for words in commands)
-    _run(commands, tmp_path)
+@in_processes
+def test_examples_that_stand_alone_run(tmp_path: Path, processes: Processes) -> None:
+    commands = [one for one in _commands(needs_mirror=False) if not _builds_on_another(one)]
+    assert DEMO in commands
+    # the benchmark's example is run and looked at by a test of its own
+    commands.remove(shlex.join(SMOKE))
+    quick = [f"{one} {QUICK}" if one == DEMO else one for one in commands]
+    _fork(quick, _with_tasks(tmp_path), processes)
 
 
-@pytest.mark.xdist_group("readme")
-def test_examples_run_and_the_two_ways_to_prune_print_the_same_numbers(tmp_path: Path) -> None:
-    commands = [words for words in _commands(needs_mirror=False) if _builds_on_another(words)]
-    shown = _run(commands, tmp_path)
+@in_processes
+def test_examples_run_and_the_two_ways_to_prune_print_the_same_numbers(
+    tmp_path: Path, processes: Processes
+) -> None:
+    commands = [one for one in _commands(needs_mirror=False) if _builds_on_another(one)]
+    shown = _fork(commands, _with_tasks(tmp_path), processes)
     tables = [
         sorted(set(re.findall(r"\|(\w+_perplexity|bits_per_byte)\s*\|.*?\|\s*([\d.]+)\|±", text)))
-        for words, text in zip(commands, shown, strict=True)
-        if words[-1].startswith("lm_eval ")
+        for command, text in zip(commands, shown, strict=True)
+        if command.startswith("lm_eval ")
     ]
     ours, stock = tables
     # stock lm-eval reports no tokens
@@ -89,11 +116,22 @@ def test_examples_run_and_the_two_ways_to_prune_print_the_same_numbers(tmp_path:
     assert (tmp_path / "runs" / "half" / "model.safetensors").is_file()
 
 
+def test_command_is_on_the_path_once_it_is_installed(tmp_path: Path) -> None:
+    (command,) = (one for one in _commands(needs_mirror=False) if one == "sentinel ls recipes")
+    _type([command], tmp_path)
+
+
+# a minute and a half of training, and six seconds for each interpreter that starts
+@pytest.mark.slow
+def test_examples_run_as_they_are_typed(tmp_path: Path) -> None:
+    _type(_commands(needs_mirror=False), _with_tasks(tmp_path))
+
+
 @pytest.mark.slow
 def test_examples_on_real_text_run(tmp_path: Path, mirror: Path, real_models: Path) -> None:
-    _run(
+    _type(
         _commands(needs_mirror=True),
-        tmp_path,
+        _with_tasks(tmp_path),
         SENTINEL_DATA=str(mirror),
         SENTINEL_MODELS=str(real_models),
     )

@@ -2,8 +2,6 @@
 
 import json
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ from sentinel_research.pipeline import default_folder, plan_cells, run
 from sentinel_research.recipe import load_recipe
 from sentinel_research.record import RunRecord
 from tests.cli.conftest import TINY
+from tests.processes import Processes
 
 # one worker trains the finished run once, the other has the README's examples
 pytestmark = pytest.mark.xdist_group("run")
@@ -136,6 +135,7 @@ with mock.patch(target, side_effect=die):
 """
 
 
+@pytest.mark.xdist_group("processes")
 @pytest.mark.parametrize(
     "stage",
     [
@@ -144,10 +144,10 @@ with mock.patch(target, side_effect=die):
     ],
 )
 def test_run_killed_in_a_stage_resumes_to_the_same_numbers(
-    stage: str, finished: Path, tmp_path: Path
+    stage: str, finished: Path, tmp_path: Path, processes: Processes
 ) -> None:
-    words = [sys.executable, "-W", "ignore", "-c", KILLER, KILLS[stage], str(tmp_path), *TINY]
-    killed = subprocess.run(words, capture_output=True, text=True)
+    words = ["python", "-c", KILLER, KILLS[stage], str(tmp_path), *TINY]
+    killed = processes.run(words, tmp_path.parent)
     assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
     record = run(load_recipe("demo", TINY).recipe, tmp_path)
     assert record.status == "done"

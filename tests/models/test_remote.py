@@ -4,10 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from sentinel_research.models import save, structure_of
@@ -17,22 +20,35 @@ from sentinel_research.pruning import make_plan, remove
 from sentinel_research.specs import AgencySpec
 from tests.models.agency import disturb
 
+# one worker reads what one process printed
+pytestmark = pytest.mark.xdist_group("remote")
+
 # an emptied layer 0, unequal groups, and a block that is gone
 HEADS = [[], [0, 1, 2], [3, 4]]
 NEURONS = [[0, 3, 36], [], [1, 2]]
 TEXTS = ["To be, or not to be", "that is the question", "whether 'tis nobler"]
 
+# the libraries are loaded once, and each folder in a process of its own that has heard of no other
 LOAD = """
-import json, sys, torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+import gc, json, numba, os, sys, torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2LMHeadModel, LlamaForCausalLM
+gc.freeze()
+for folder in sys.argv[1:]:
+    child = os.fork()
+    if child == 0:
+        break
+    assert os.waitpid(child, 0)[1] == 0, folder
+else:
+    sys.exit()
 assert not any(name.startswith("sentinel_research.models") for name in sys.modules)
-folder, again = sys.argv[1:]
 model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)
 tokenizer = AutoTokenizer.from_pretrained(folder)
 ids = torch.tensor([tokenizer.encode("To be, or not to be")])
 # saving what was loaded by remote code must not replace the one-line module by a copied one
-model.save_pretrained(again)
-print(json.dumps([type(model).__name__, model(ids).logits.tolist()]))
+model.save_pretrained(folder + "-again")
+print(json.dumps([type(model).__name__, model(ids).logits.tolist()]), flush=True)
+# without taking the libraries apart, which takes seconds
+os._exit(0)
 """
 
 
@@ -50,44 +66,84 @@ def _run(arguments: list[str], home: Path) -> str:
     return done.stdout
 
 
-# a fresh interpreter imports transformers: one family is enough for every run
-@pytest.mark.parametrize(
-    "family",
-    ["llama", *(pytest.param(f, marks=pytest.mark.slow) for f in FAMILIES if f != "llama")],
-)
-def test_folder_loads_with_trust_remote_code_alone(family: str, tmp_path: Path) -> None:
-    model = _pruned(family)
-    folder, again = save(model, byte_tokenizer(), tmp_path / "model"), tmp_path / "again"
-    printed = _run([sys.executable, "-c", LOAD, str(folder), str(again)], tmp_path)
-    name, logits = json.loads(printed)
+class Loaded(NamedTuple):
+    """What a process that knows transformers alone read from a folder."""
+
+    name: str
+    logits: Tensor
+
+
+def _saved(name: str) -> PreTrainedModel:
+    """A model by the name of its folder."""
+    if name == "mixers":
+        return tiny_model("sentinel", mixers=["resolvent", "agency", "attention"])
+    if name == "gated":
+        spec = AgencySpec(gate="input", skips=True, baseline="other")
+        model = disturb(add_agency(_pruned("gpt2"), spec, baseline=tiny_model("gpt2", seed=1)))
+        withdraw_consent(model, [(2, 3)])
+        return model
+    return _pruned(name)
+
+
+def _load(names: Sequence[str], home: Path) -> dict[str, Loaded]:
+    folders = [str(save(_saved(name), byte_tokenizer(), home / name)) for name in names]
+    lines = _run([sys.executable, "-c", LOAD, *folders], home).splitlines()
+    pairs = zip(names, map(json.loads, lines), strict=True)
+    return {name: Loaded(kind, torch.tensor(logits)) for name, (kind, logits) in pairs}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with every stored model and what was stored again after loading it."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def loaded(home: Path) -> dict[str, Loaded]:
+    """One family, gates, and mixers, each read without this package."""
+    return _load(["llama", "gated", "mixers"], home)
+
+
+def _assert_same(found: Loaded, model: PreTrainedModel) -> None:
     ids = torch.tensor([byte_tokenizer().encode(TEXTS[0])])
-    assert name == type(model).__name__
-    assert torch.equal(torch.tensor(logits), model(ids).logits)
-    assert sorted(p.name for p in again.glob("*.py")) == ["sentinel_remote.py"]
-    maps = [json.loads((f / "config.json").read_text())["auto_map"] for f in (folder, again)]
+    assert torch.equal(found.logits, model(ids).logits)
+
+
+def _assert_names_the_package(home: Path, family: str) -> None:
+    folders = [home / family, home / f"{family}-again"]
+    assert sorted(p.name for p in folders[1].glob("*.py")) == ["sentinel_remote.py"]
+    maps = [json.loads((f / "config.json").read_text())["auto_map"] for f in folders]
     assert maps[0] == maps[1]
 
 
-def test_gated_and_pruned_folder_loads_with_trust_remote_code_alone(tmp_path: Path) -> None:
-    spec = AgencySpec(gate="input", skips=True, baseline="other")
-    model = disturb(add_agency(_pruned("gpt2"), spec, baseline=tiny_model("gpt2", seed=1)))
-    withdraw_consent(model, [(2, 3)])
-    folder, again = save(model, byte_tokenizer(), tmp_path / "model"), tmp_path / "again"
-    printed = _run([sys.executable, "-c", LOAD, str(folder), str(again)], tmp_path)
-    name, logits = json.loads(printed)
-    assert name == "AgencyGPT2LMHeadModel"
-    ids = torch.tensor([byte_tokenizer().encode(TEXTS[0])])
-    assert torch.equal(torch.tensor(logits), model(ids).logits)
+def test_folder_loads_with_trust_remote_code_alone(loaded: dict[str, Loaded], home: Path) -> None:
+    model = _saved("llama")
+    assert loaded["llama"].name == type(model).__name__
+    _assert_same(loaded["llama"], model)
+    _assert_names_the_package(home, "llama")
 
 
-def test_model_with_mixers_loads_with_trust_remote_code_alone(tmp_path: Path) -> None:
-    model = tiny_model("sentinel", mixers=["resolvent", "agency", "attention"])
-    folder, again = save(model, byte_tokenizer(), tmp_path / "model"), tmp_path / "again"
-    printed = _run([sys.executable, "-c", LOAD, str(folder), str(again)], tmp_path)
-    name, logits = json.loads(printed)
-    assert name == "SentinelForCausalLM"
-    ids = torch.tensor([byte_tokenizer().encode(TEXTS[0])])
-    assert torch.equal(torch.tensor(logits), model(ids).logits)
+# one family is enough for every run
+@pytest.mark.slow
+def test_folder_of_every_family_loads_with_trust_remote_code_alone(tmp_path: Path) -> None:
+    families = [family for family in FAMILIES if family != "llama"]
+    for family, found in _load(families, tmp_path).items():
+        model = _saved(family)
+        assert found.name == type(model).__name__
+        _assert_same(found, model)
+        _assert_names_the_package(tmp_path, family)
+
+
+def test_gated_and_pruned_folder_loads_with_trust_remote_code_alone(
+    loaded: dict[str, Loaded],
+) -> None:
+    assert loaded["gated"].name == "AgencyGPT2LMHeadModel"
+    _assert_same(loaded["gated"], _saved("gated"))
+
+
+def test_model_with_mixers_loads_with_trust_remote_code_alone(loaded: dict[str, Loaded]) -> None:
+    assert loaded["mixers"].name == "SentinelForCausalLM"
+    _assert_same(loaded["mixers"], _saved("mixers"))
 
 
 @pytest.fixture

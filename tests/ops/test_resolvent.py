@@ -19,6 +19,9 @@ from sentinel_research.ops.resolvent import (
 )
 from sentinel_research.ops.resolvent.outputs import BACKWARD_FLOPS, FORWARD_FLOPS
 
+# two workers would compile the same kernels at once
+pytestmark = pytest.mark.xdist_group("resolvent")
+
 ON_CPU = [name for name in IMPLEMENTATIONS if name != "triton"]
 FAST = [name for name in ON_CPU if name != "naive"]
 # odd sizes: a partial chunk, a partial tile, more than one tile, a single position

@@ -25,6 +25,9 @@ from sentinel_research.ops.selective_scan import (
     selective_scan,
 )
 
+# two workers would compile the same kernels at once
+pytestmark = pytest.mark.xdist_group("selective-scan")
+
 # batch, seq, channels, d_state: odd ones, a single number, and one beyond every block and chunk
 SHAPES = [(2, 7, 3, 5), (1, 1, 1, 1), (1, 63, 33, 2), (3, 65, 70, 16)]
 NAMES = ScanInputs._fields
