@@ -2,9 +2,9 @@
 
 from typing import Any, NamedTuple
 
+from sentinel_research.cell_plan import PlannedCell, can_score, plan_cells
 from sentinel_research.comparison import match_all, plan_comparison
 from sentinel_research.errors import SentinelError
-from sentinel_research.pipeline import can_score, plan_cells
 from sentinel_research.pruner import Pruner
 from sentinel_research.reporting.shortfalls import find_shortfall
 from sentinel_research.specs import PruneSpec, Recipe
@@ -73,11 +73,11 @@ def dry_run(recipe: Recipe) -> Preview:
     lines.append(f"  dense: {model.num_parameters():,} parameters")
     # untrained weights: which units go is not known; of one kind every scorer removes as many
     specs = {
-        cell_id: spec.model_copy(update={"scorer": "random"})
-        if recipe.train is not None and can_score("random", spec.granularities)
-        else spec
-        for cell_id, spec in cells
-        if spec is not None
+        cell.id: cell.prune.model_copy(update={"scorer": "random"})
+        if recipe.train is not None and can_score("random", cell.prune.granularities)
+        else cell.prune
+        for cell in cells
+        if cell.prune is not None and cell.recover is None
     }
     pruner = Pruner(model, tokenizer, recipe, specs.values())
     num_failed = 0
@@ -88,7 +88,20 @@ def dry_run(recipe: Recipe) -> Preview:
             num_failed += 1
             effect = f"failed: {error.message}"
         lines.append(f"  {cell_id}: {effect}")
+    lines += _recoveries(cells)
     return Preview("\n".join(lines), num_failed)
+
+
+def _recoveries(cells: list[PlannedCell]) -> list[str]:
+    """What is trained after pruning, one line per cell."""
+    return [
+        f"  {cell.id}: {', '.join(cell.recover.methods)}; {cell.recover.train.num_steps} steps of "
+        f"{cell.recover.train.batch_size} x {cell.recover.train.sequence_length} tokens of "
+        f"{', '.join(cell.recover.train.corpora)}, learning rate "
+        f"{cell.recover.train.learning_rate:g}"
+        for cell in cells
+        if cell.recover is not None
+    ]
 
 
 def _comparison(recipe: Recipe) -> list[str]:

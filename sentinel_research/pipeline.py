@@ -5,13 +5,12 @@ after each one, and on the same command goes on where the record ends. It decide
 how a model is trained, pruned or measured.
 """
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from sentinel_research import registry
+from sentinel_research.cell_plan import DENSE, PlannedCell, plan_cells
 from sentinel_research.cells import Prepared, headline, run_cell
 from sentinel_research.comparison import plan_comparison, run_comparison
 from sentinel_research.environment import environment
@@ -26,89 +25,16 @@ from sentinel_research.record import (
     create_folder,
     now,
 )
-from sentinel_research.specs import PruneGrid, PruneSpec, Recipe
+from sentinel_research.recoverer import Recoverer
+from sentinel_research.specs import Recipe
 from sentinel_research.trained import MODEL_FOLDER, stored, train_model
 
-DENSE = "dense"
-# how a scorer calls what is asked of it
-_SCORED_AS = {"2:4": "weight"}
 DEFAULT_ROOT = Path("runs")
 
 
 def default_folder(recipe: Recipe) -> Path:
     """`runs/NAME-FINGERPRINT`: another request never lands in the same folder."""
     return DEFAULT_ROOT / f"{recipe.name}-{recipe.fingerprint()[:8]}"
-
-
-def plan_cells(recipe: Recipe) -> list[tuple[str, PruneSpec | None]]:
-    """Names and prunings of every cell, the dense model first; none where nothing is measured.
-
-    Raises:
-        UsageError: for an unknown scorer or recovery, a scorer that cannot score the recipe's
-            units, missing calibration, or two prunings of one name.
-    """
-    if recipe.compare is not None or not recipe.evaluate.tasks:
-        return []
-    found: list[tuple[str, PruneSpec | None]] = [(DENSE, None)]
-    if recipe.recover is not None:
-        registry.get("recoveries", recipe.recover.recipe)
-    if recipe.prune is None:
-        return found
-    grids = recipe.prune.grids
-    plugins = {name: registry.get("scorers", name) for _, grid in grids for name in grid.scorers}
-    for _, grid in grids:
-        for name in grid.scorers:
-            _check_scorer(plugins[name], grid)
-    specs = recipe.prune.cells(
-        {name: plugin.seeded for name, plugin in plugins.items()},
-        {name: plugin.calibrated for name, plugin in plugins.items()},
-    )
-    found += [(_cell_id(spec, plugins[spec.scorer], recipe.prune), spec) for spec in specs]
-    _refuse_shared_ids([cell_id for cell_id, _ in found])
-    return found
-
-
-def can_score(scorer: str, kinds: Iterable[str]) -> bool:
-    """Whether a registered scorer scores all these kinds of unit."""
-    units = registry.get("scorers", scorer).units
-    return all(_SCORED_AS.get(kind, kind) in units for kind in kinds)
-
-
-def _cell_id(spec: PruneSpec, plugin: registry.Plugin, grid: PruneGrid) -> str:
-    from sentinel_research.reporting.numbers import fraction
-
-    seed = f"-seed{spec.seed}" if plugin.seeded else ""
-    repeated = plugin.calibrated and grid.calibration_seeds is not None
-    draw = f"-cal{spec.calibration.seed}" if repeated and spec.calibration else ""
-    variant = f"{spec.variant}-" if spec.variant else ""
-    return f"{variant}{spec.scorer}-{fraction(spec.fraction)}{seed}{draw}"
-
-
-def _refuse_shared_ids(ids: list[str]) -> None:
-    shared = sorted({cell_id for cell_id in ids if ids.count(cell_id) > 1})
-    if shared:
-        raise UsageError(
-            f"two prunings of the recipe are both called '{shared[0]}'",
-            "rename a variant in `prune.variants`",
-        )
-
-
-def _check_scorer(plugin: registry.Plugin, grid: PruneGrid) -> None:
-    """Refuse a scorer without the text that it needs, or for units that it cannot score."""
-    what = f"the scorer '{plugin.name}'" if plugin.calibrated else "`compensate: bias`"
-    if grid.calibration is None and (plugin.calibrated or grid.compensate == "bias"):
-        raise UsageError(
-            f"{what} reads calibration text, and the recipe names none",
-            "add `prune.calibration`, for example --set prune.calibration.corpus=wikitext2",
-        )
-    kinds = (grid.granularity,) if isinstance(grid.granularity, str) else grid.granularity
-    if not can_score(plugin.name, kinds):
-        able = [name for name in registry.names("scorers") if can_score(name, kinds)]
-        raise UsageError(
-            f"the scorer '{plugin.name}' cannot score {' and '.join(kinds)}, only: "
-            f"{', '.join(plugin.units)}",
-            f"scorers that can: {', '.join(able) or 'none'}",
-        )
 
 
 def run(
@@ -154,7 +80,7 @@ def run(
 
 def _run_locked(
     recipe: Recipe,
-    all_cells: list[tuple[str, PruneSpec | None]],
+    all_cells: list[PlannedCell],
     folder: Path,
     progress: Progress,
 ) -> RunRecord:
@@ -174,21 +100,21 @@ def _run_locked(
 
 def _run_cells(
     recipe: Recipe,
-    all_cells: list[tuple[str, PruneSpec | None]],
+    all_cells: list[PlannedCell],
     record: RunRecord,
     folder: Path,
     progress: Progress,
 ) -> None:
-    _add_cells(record, [_new_cell(cell_id, spec) for cell_id, spec in all_cells], folder)
+    _add_cells(record, [_new_cell(planned) for planned in all_cells], folder)
     prepared = _prepare(recipe, all_cells, record, folder, progress)
     progress.start(f"{recipe.name}: models", len(all_cells))
-    for cell_id, spec in all_cells:
-        cell = record.cell(cell_id)
+    for planned in all_cells:
+        cell = record.cell(planned.id)
         if cell.status != "done":
-            run_cell(recipe, prepared, cell, spec, record, folder)
-        if spec is None and cell.evaluation is not None:
+            run_cell(recipe, prepared, cell, planned, record, folder)
+        if planned.id == DENSE and cell.evaluation is not None:
             record_inputs(recipe, record, cell.evaluation)
-        progress.advance(f"{cell_id} {headline(recipe, cell)}")
+        progress.advance(f"{planned.id} {headline(recipe, cell)}")
     if not all_cells:
         record_inputs(recipe, record, None)
 
@@ -251,7 +177,7 @@ def _reads_synthetic_data(recipe: Recipe) -> bool:
 
 def _prepare(
     recipe: Recipe,
-    all_cells: list[tuple[str, PruneSpec | None]],
+    all_cells: list[PlannedCell],
     record: RunRecord,
     folder: Path,
     progress: Progress,
@@ -267,10 +193,10 @@ def _prepare(
     model, tokenizer, record.load = load(source)
     check_limits(model.config, recipe.evaluate.max_length, recipe.evaluate.prefix_token_id)
     open_cells = {cell.id for cell in record.cells if cell.status != "done"}
-    specs = [spec for cell_id, spec in all_cells if spec and cell_id in open_cells]
+    specs = [one.prune for one in all_cells if one.prune and one.id in open_cells]
     pruner = Pruner(model, tokenizer, recipe, specs)
     record.write(folder)
-    return Prepared(model, tokenizer, pruner)
+    return Prepared(model, tokenizer, pruner, Recoverer(model, tokenizer, pruner, progress))
 
 
 def _train(recipe: Recipe, record: RunRecord, folder: Path, progress: Progress) -> None:
@@ -285,8 +211,12 @@ def _train(recipe: Recipe, record: RunRecord, folder: Path, progress: Progress) 
         raise
 
 
-def _new_cell(cell_id: str, spec: PruneSpec | None) -> CellRecord:
-    return CellRecord(id=cell_id, prune_spec=spec.model_dump(mode="json") if spec else None)
+def _new_cell(planned: PlannedCell) -> CellRecord:
+    prune, recover = (
+        spec.model_dump(mode="json") if spec is not None else None
+        for spec in (planned.prune, planned.recover)
+    )
+    return CellRecord(id=planned.id, prune_spec=prune, recover_spec=recover)
 
 
 def _add_cells(record: RunRecord, cells: list[CellRecord], folder: Path) -> None:

@@ -1,7 +1,5 @@
 """Everything one run needs, from model to report."""
 
-from typing import Any
-
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
@@ -10,16 +8,8 @@ from sentinel_research.specs.compare import CompareSpec
 from sentinel_research.specs.long_context import LongContextSpec
 from sentinel_research.specs.model import ModelSpec
 from sentinel_research.specs.prune import PruneGrid
+from sentinel_research.specs.recover import RecoverGrid
 from sentinel_research.specs.train import TrainSpec
-
-
-class RecoverSpec(Spec):
-    """The recovery after pruning, by a registered recipe."""
-
-    recipe: str
-    """Registered recovery (`sentinel ls recoveries`)."""
-    options: dict[str, Any] = Field(default_factory=dict)
-    """Options of that recipe."""
 
 
 class EvalSpec(Spec):
@@ -75,8 +65,8 @@ class Recipe(Spec):
     """Several architectures to train and compare, instead of one model."""
     prune: PruneGrid | None = None
     """The prunings to compare."""
-    recover: RecoverSpec | None = None
-    """Recovery of every pruned model; null skips the stage."""
+    recover: RecoverGrid | None = None
+    """Recoveries of every pruned model, with their controls; null skips the stage."""
     evaluate: EvalSpec
     """The measurement."""
 

@@ -1,5 +1,12 @@
 """Training on HF Trainer: the one wiring that training from scratch and recovery share."""
 
+from sentinel_research.training.adjust import (
+    Adjustments,
+    Factors,
+    LossTerm,
+    UpdateScaling,
+    multiply,
+)
 from sentinel_research.training.agency import (
     AgencyCallback,
     expected_l0,
@@ -8,4 +15,15 @@ from sentinel_research.training.agency import (
 )
 from sentinel_research.training.trainer import train
 
-__all__ = ["AgencyCallback", "expected_l0", "measure_heads", "train", "update_heads"]
+__all__ = [
+    "Adjustments",
+    "AgencyCallback",
+    "Factors",
+    "LossTerm",
+    "UpdateScaling",
+    "expected_l0",
+    "measure_heads",
+    "multiply",
+    "train",
+    "update_heads",
+]

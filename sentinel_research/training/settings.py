@@ -11,6 +11,7 @@ from sentinel_research.specs import TrainSpec
 
 _CHECKPOINTS_PER_RUN = 5
 _LOGS_PER_RUN = 40
+_DECAY_SHARE = 0.2
 
 
 def check_settings(model: PreTrainedModel, spec: TrainSpec) -> None:
@@ -59,8 +60,7 @@ def training_arguments(spec: TrainSpec, folder: Path, device: torch.device) -> T
         per_device_train_batch_size=micro_batch,
         gradient_accumulation_steps=spec.accumulation_steps,
         learning_rate=spec.learning_rate,
-        lr_scheduler_type="cosine_with_min_lr",
-        lr_scheduler_kwargs={"min_lr_rate": spec.min_learning_rate_fraction},
+        **_schedule(spec),
         warmup_steps=round(spec.warmup_fraction * spec.num_steps),
         weight_decay=spec.weight_decay,
         adam_beta1=spec.betas[0],
@@ -83,6 +83,27 @@ def training_arguments(spec: TrainSpec, folder: Path, device: torch.device) -> T
     )
 
 
+def _schedule(spec: TrainSpec) -> dict[str, Any]:
+    if spec.schedule == "cosine":
+        return {
+            "lr_scheduler_type": "cosine_with_min_lr",
+            "lr_scheduler_kwargs": {"min_lr_rate": spec.min_learning_rate_fraction},
+        }
+    if spec.schedule == "warmup_stable_decay":
+        warmup = round(spec.warmup_fraction * spec.num_steps)
+        decay = min(max(1, round(_DECAY_SHARE * spec.num_steps)), spec.num_steps - warmup)
+        return {
+            "lr_scheduler_type": "warmup_stable_decay",
+            "lr_scheduler_kwargs": {
+                "num_decay_steps": decay,
+                "min_lr_ratio": spec.min_learning_rate_fraction,
+            },
+        }
+    # without warm-up transformers' `constant` is the same as this one
+    name = "constant_with_warmup" if spec.schedule == "constant" else spec.schedule
+    return {"lr_scheduler_type": name}
+
+
 def _validation(spec: TrainSpec, micro_batch: int) -> dict[str, Any]:
     often = max(1, spec.num_steps // _CHECKPOINTS_PER_RUN)
     if spec.validate_every is None:
@@ -99,4 +120,6 @@ def _validation(spec: TrainSpec, micro_batch: int) -> dict[str, Any]:
         "load_best_model_at_end": is_best,
         "metric_for_best_model": "eval_loss" if is_best else None,
         "greater_is_better": False if is_best else None,
+        # how long early stopping has waited
+        "restore_callback_states_from_checkpoint": spec.patience is not None,
     }

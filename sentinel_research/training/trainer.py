@@ -13,8 +13,15 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Int64
-from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerState
+from transformers import (
+    EarlyStoppingCallback,
+    PreTrainedModel,
+    PrinterCallback,
+    Trainer,
+    TrainerState,
+)
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers.utils import CONFIG_NAME
 
 from sentinel_research.data.training_set import whole_batches
 from sentinel_research.errors import DataError, DivergedError
@@ -24,6 +31,7 @@ from sentinel_research.models.agency import describe_agency
 from sentinel_research.models.flops import TrainingFlops, training_flops
 from sentinel_research.progress import Progress, Silent
 from sentinel_research.specs import TrainSpec
+from sentinel_research.training.adjust import Adjustments, UpdateScaling
 from sentinel_research.training.agency import agency_callbacks
 from sentinel_research.training.settings import check_settings, training_arguments
 from sentinel_research.training.stability import stability
@@ -56,7 +64,41 @@ class _Blocks(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
 
 
 class _Trainer(Trainer):
-    """Trainer whose weight decay leaves vectors alone: biases, norms, time constants, gates."""
+    """Trainer whose weight decay leaves vectors alone: biases, norms, time constants, gates.
+
+    Args:
+        adjustments: To the loss.
+        scaling: Of the updates.
+        options: Trainer's own.
+    """
+
+    def __init__(self, adjustments: Adjustments, scaling: UpdateScaling, **options: Any) -> None:
+        super().__init__(**options)
+        self._adjustments, self._scaling = adjustments, scaling
+
+    def create_optimizer(self, *args: Any, **options: Any) -> torch.optim.Optimizer:
+        """Trainer's own optimiser, with scaled updates."""
+        is_new = self.optimizer is None
+        optimizer = super().create_optimizer(*args, **options)
+        if is_new:
+            self._scaling.attach(optimizer)
+        return optimizer
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> Any:
+        """The model's own loss; in training with the adjustments' terms."""
+        if not model.training or not self._adjustments.loss_terms:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        given = {**inputs, **self._adjustments.forward_arguments}
+        loss, outputs = super().compute_loss(model, given, True, num_items_in_batch)
+        for term in self._adjustments.loss_terms:
+            loss = term(model, inputs, outputs, loss)
+        return (loss, outputs) if return_outputs else loss
 
     def get_decay_parameter_names(self, model: torch.nn.Module) -> list[str]:
         """Names of Trainer's own choice that are matrices."""
@@ -107,6 +149,7 @@ def train(
     *,
     validation: Blocks | None = None,
     progress: Progress | None = None,
+    adjustments: Adjustments | None = None,
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
     """Train a causal LM in place.
 
@@ -118,6 +161,7 @@ def train(
         folder: Checkpoints go here; an interrupted run with the same folder resumes.
         validation: Token ids of the same length for `spec.validate_every`.
         progress: Who is told about every step.
+        adjustments: What a recovery changes about losses and updates.
 
     Returns:
         The model in evaluation mode, and the stage report. Losses are nats per token; `seconds`,
@@ -142,12 +186,21 @@ def train(
         # the reentrant kind gives no gradient to inputs that need none
         model.activation_checkpointing_enable({"use_reentrant": False})
     watch = Watch(progress or Silent(), spec.max_loss_ratio)
+    adjustments = adjustments or Adjustments()
+    scaling = UpdateScaling(model, adjustments.factors)
     trainer = _Trainer(
+        adjustments,
+        scaling,
         model=model,
         args=training_arguments(spec, folder, model.device),
         train_dataset=_Blocks(blocks),
         eval_dataset=None if validation is None else _Blocks(validation),
-        callbacks=[watch, *agency_callbacks(model, blocks)],
+        callbacks=[
+            watch,
+            *agency_callbacks(model, blocks),
+            *([EarlyStoppingCallback(spec.patience)] if spec.patience else []),
+            *adjustments.callbacks,
+        ],
     )
     # every model's own mean over the tokens of its batch: Trainer would else divide by a count that
     # depends on the name of the class, and expect families to use it that ignore it
@@ -155,10 +208,10 @@ def train(
     # progress and the record say what it would print
     trainer.remove_callback(PrinterCallback)
     first_step = _last_step(folder)
-    resumed_from = str(folder / f"{PREFIX_CHECKPOINT_DIR}-{first_step}") if first_step else None
+    resumed_from = _checkpoint(folder, first_step) if first_step else None
     measured = _Measured(str(model.device), training_flops(model, blocks.shape[1]))
     diverged: DivergenceError | None = None
-    with measured.memory:
+    with measured.memory, scaling.frozen():
         try:
             trainer.train(resume_from_checkpoint=resumed_from)
         except DivergenceError as error:
@@ -169,6 +222,7 @@ def train(
     own = measured.report(spec, trainer.state.global_step - first_step)
     report = {
         "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "num_trained_parameters": scaling.num_moving(model),
         "kernels": kernels_of(model),
         "num_blocks": len(blocks),
         "resumed": resumed_from is not None,
@@ -217,6 +271,17 @@ def _kept(losses: list[dict[str, Any]], num_steps: int, spec: TrainSpec) -> dict
         "kept_step": kept["step"],
         "validation_loss": kept["loss"],
     }
+
+
+def _checkpoint(folder: Path, step: int) -> str:
+    """The checkpoint of a step, as Trainer can resume from it.
+
+    Trainer reads the stored configuration with the base class, for its version only, and that class
+    does not know layers of different sizes. Nothing else reads it: the model is there already.
+    """
+    found = folder / f"{PREFIX_CHECKPOINT_DIR}-{step}"
+    (found / CONFIG_NAME).unlink(missing_ok=True)
+    return str(found)
 
 
 def _last_step(folder: Path) -> int:

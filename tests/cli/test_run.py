@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from sentinel_research.cell_plan import plan_cells
 from sentinel_research.cli import main
 from sentinel_research.errors import CheckFailedError, UsageError
-from sentinel_research.pipeline import default_folder, plan_cells, run
+from sentinel_research.pipeline import default_folder, run
 from sentinel_research.recipe import load_recipe
 from sentinel_research.record import RunRecord
 from tests.cli.conftest import TINY
@@ -258,5 +259,5 @@ def test_command_prints_the_results_on_stdout_and_progress_on_stderr(
 
 def test_cells_are_the_grid_with_the_dense_model_first() -> None:
     recipe = load_recipe("demo", TINY).recipe
-    assert [cell_id for cell_id, _ in plan_cells(recipe)] == CELLS
-    json.dumps([spec.model_dump() for _, spec in plan_cells(recipe) if spec])
+    assert [cell.id for cell in plan_cells(recipe)] == CELLS
+    json.dumps([cell.prune.model_dump() for cell in plan_cells(recipe) if cell.prune])

@@ -160,7 +160,7 @@ def test_shipped_recipe_is_valid_and_named_like_its_file(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(shipped_recipes()))
 def test_shipped_recipe_names_scorers_that_can_score_its_units(name: str) -> None:
-    from sentinel_research.pipeline import plan_cells
+    from sentinel_research.cell_plan import plan_cells
 
     recipe = load_recipe(name).recipe
     if recipe.compare is not None:
