@@ -84,6 +84,13 @@ class _Trainer(Trainer):
             self._scaling.attach(optimizer)
         return optimizer
 
+    def _run_epoch(self, *args: Any, **options: Any) -> None:
+        """Trainer's own pass over the data, of which a checkpoint of the last step needs none."""
+        if self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+            return
+        super()._run_epoch(*args, **options)
+
     def compute_loss(
         self,
         model: torch.nn.Module,

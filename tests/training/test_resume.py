@@ -78,3 +78,16 @@ def test_checkpoint_that_was_cut_off_is_passed_over(
     (torn / "model.safetensors").write_bytes(b"half")
     resumed, _ = train(make_model(seed=5), spec, blocks, tmp_path / "cut")
     assert same(weights(resumed), weights(whole))
+
+
+@pytest.mark.parametrize("keep", ["last", "best"])
+def test_training_that_was_done_makes_no_further_step(
+    keep: str, blocks: np.ndarray, validation: np.ndarray, tmp_path: Path
+) -> None:
+    """Three steps of the five of a pass, at a rate that does not fall to zero."""
+    spec = make_spec(num_steps=3, schedule="constant", validate_every=1, keep=keep)
+    whole, expected = train(make_model(), spec, blocks, tmp_path, validation=validation)
+    again, report = train(make_model(seed=5), spec, blocks, tmp_path, validation=validation)
+    assert same(weights(again), weights(whole))
+    assert report["num_steps"] == 3
+    assert report["losses"] == expected["losses"]
