@@ -33,7 +33,11 @@ GROUP = (2, 4)
 
 
 def sparsify(
-    model: PreTrainedModel, spec: PruneSpec, scores: Scores, calibration: CalibrationSet | None
+    model: PreTrainedModel,
+    spec: PruneSpec,
+    scores: Scores,
+    calibration: CalibrationSet | None,
+    first: PruningPlan | None = None,
 ) -> tuple[PreTrainedModel, PruningPlan]:
     """Choose single weights and, for solvers, new values of the others.
 
@@ -42,6 +46,7 @@ def sparsify(
         spec: With granularity `weight` or `2:4`.
         scores: What `score_units` returned, for its statistics.
         calibration: Text for solvers.
+        first: A plan of this model whose weights go before all others; not for solvers.
 
     Returns:
         The model with updated weights (a copy; equal to the model without a solver), and the plan
@@ -64,15 +69,18 @@ def sparsify(
         seed=spec.seed,
         totals=scores.statistics.total() if scores.statistics else None,
     )
+    stored = anatomy_of(model.config).weight
     if plugin.solver:
         updated, keeps = plugin(copy.deepcopy(model), spec, calibration)
     else:
         updated = model
-        keeps = {
-            path: keep_mask(matrix, spec)
-            for path, matrix in zip(inputs.projections, plugin(inputs), strict=True)
-        }
-    stored = anatomy_of(model.config).weight
+        keeps = {}
+        for path, matrix in zip(inputs.projections, plugin(inputs), strict=True):
+            if first is not None:
+                gone = torch.from_numpy(~first.weights[f"{path}.weight"].keep())
+                gone = (gone if stored == "linear" else gone.T).to(matrix.device)
+                matrix = matrix.masked_fill(gone, torch.finfo(matrix.dtype).min)  # noqa: PLW2901
+            keeps[path] = keep_mask(matrix, spec)
     masks = {
         f"{path}.weight": WeightMask.of((keep if stored == "linear" else keep.T).cpu().numpy())
         for path, keep in keeps.items()

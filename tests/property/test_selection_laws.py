@@ -137,6 +137,23 @@ def test_a_larger_fraction_contains_a_smaller_one(
     assert _units(small) <= _units(large)
 
 
+@given(data=strategies.data(), low=FRACTIONS, high=FRACTIONS, scope=SCOPES, least=LEAST)
+def test_what_went_before_leaves_first_whatever_the_scores_say_now(
+    data: strategies.DataObject, low: float, high: float, scope: str, least: int
+) -> None:
+    low, high = sorted((low, high))
+    before = data.draw(scores_of())
+    now = {
+        kind: [[data.draw(VALUES) for _ in layer] for layer in layers]
+        for kind, layers in before.items()
+    }
+    small = select(before, low, scope=scope, min_per_layer=least)
+    large = select(now, high, scope=scope, min_per_layer=least, first=small.removed)
+    assert _units(small) <= _units(large)
+    # and as many go as without any history
+    assert large.achieved == select(now, high, scope=scope, min_per_layer=least).achieved
+
+
 @given(
     scores=scores_of(), fraction=FRACTIONS, scope=SCOPES, scale=strategies.sampled_from([0.5, 8.0])
 )
