@@ -99,8 +99,12 @@ _BUILT_IN = {
     "recoveries": {
         name: f"sentinel_research.recoveries.{name}:{name}"
         for name in (
+            "adaptive_masking",
             "full",
+            "gradual",
             "heads",
+            "regrow",
+            "rounds",
         )
     },
 }

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 
 from sentinel_research.data.calibration_set import CalibrationSet
@@ -65,6 +66,8 @@ class Adjustment:
     """In place of the model that was given; None keeps it."""
     factors: Factors = field(default_factory=dict)
     """See `training.Adjustments`."""
+    changing: Mapping[str, Tensor] = field(default_factory=dict)
+    """Factors that one of `callbacks` changes in place while training runs."""
     loss: LossTerm | None = None
     """Changes the loss of training batches."""
     forward_arguments: Mapping[str, Any] = field(default_factory=dict)

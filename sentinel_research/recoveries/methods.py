@@ -61,18 +61,26 @@ def adjust(inputs: RecoveryInputs) -> tuple[RecoveryInputs, list[Adjustment]]:
         UsageError: see `check_methods`; or a method cannot work on this model, or two methods
             want phases.
     """
-    made: list[Adjustment] = []
+    made: dict[str, Adjustment] = {}
     for name, options in check_methods(inputs.spec.methods).items():
         one: Adjustment = registry.get("recoveries", name)(inputs, options)
         if one.model is not None:
             inputs = replace(inputs, model=one.model)
-        made.append(one)
-    if sum(bool(one.phases) for one in made) > 1:
+        made[name] = one
+    divides = [name for name, one in made.items() if one.phases]
+    if divides[1:]:
         raise UsageError(
             f"two of the methods {', '.join(inputs.spec.methods)} divide the training into phases",
             "take one of them",
         )
-    return inputs, made
+    prunes = [name for name in made if registry.get("recoveries", name).prunes]
+    if divides and prunes and divides != prunes:
+        raise UsageError(
+            f"'{divides[0]}' divides the training into phases, and '{prunes[0]}' changes masks on "
+            "a schedule over the whole of it",
+            "leave one of them out, or compare the two as variants of `recover`",
+        )
+    return inputs, list(made.values())
 
 
 def merged_arguments(made: list[Adjustment]) -> Mapping[str, Any]:

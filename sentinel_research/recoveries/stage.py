@@ -121,6 +121,7 @@ def _train_phases(
     for index, phase in enumerate(phases):
         adjustments = Adjustments(
             factors=multiply(factors, phase.factors),
+            changing=tuple(one.changing for one in made if one.changing),
             loss_terms=tuple(one.loss for one in made if one.loss is not None),
             forward_arguments=merged_arguments(made),
             callbacks=tuple(callback for one in made for callback in one.callbacks),

@@ -7,6 +7,7 @@ factor of 0 leaves every bit as it was, and keeps the entry out of the gradient'
 optimiser's moments; a factor of 1 leaves the step as it was.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,6 +29,9 @@ class Adjustments:
 
     factors: Factors = field(default_factory=dict)
     """Of the updates of parameters; one that is 0 throughout freezes its parameter."""
+    changing: tuple[Mapping[str, Tensor], ...] = ()
+    """Factors that a callback changes in place between two steps: they are read at every step, and
+    multiply the others. Tensors of the parameter's type and device."""
     loss_terms: tuple[LossTerm, ...] = ()
     """Applied in order to the loss of every training batch, never to that of validation."""
     forward_arguments: Mapping[str, Any] = field(default_factory=dict)
@@ -41,32 +45,57 @@ def multiply(first: Factors, second: Factors) -> dict[str, float | Tensor]:
     return {name: first.get(name, 1.0) * second.get(name, 1.0) for name in {**first, **second}}
 
 
+class _Scaled:
+    """One parameter and what its updates are multiplied by now."""
+
+    def __init__(self, parameter: nn.Parameter, fixed: Tensor, changing: list[Tensor]) -> None:
+        self.parameter = parameter
+        self.fixed = fixed
+        self.changing = changing
+
+    @property
+    def factor(self) -> Tensor:
+        """Broadcasts to the parameter."""
+        return math.prod(self.changing, start=self.fixed)
+
+    def hold(self, gradient: Tensor) -> Tensor:
+        """Hook of the gradient: zero where the parameter does not move."""
+        return gradient.masked_fill(self.factor == 0, 0)
+
+
 class UpdateScaling:
     """Scales the updates of one model's parameters while a training runs.
 
     Args:
         model: Whose parameters the factors name.
         factors: See `Factors`.
+        changing: See `Adjustments`.
 
     Raises:
         ValueError: if a factor names no parameter, does not broadcast to it, or is negative or
             not finite.
     """
 
-    def __init__(self, model: PreTrainedModel, factors: Factors) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        factors: Factors,
+        changing: tuple[Mapping[str, Tensor], ...] = (),
+    ) -> None:
         parameters = dict(model.named_parameters(remove_duplicate=False))
-        self._scaled: list[tuple[nn.Parameter, Tensor]] = []
+        self._scaled: list[_Scaled] = []
         self._frozen: list[nn.Parameter] = []
-        for name, factor in factors.items():
+        for name in dict.fromkeys([*factors, *(name for one in changing for name in one)]):
             parameter = parameters.get(name)
             if parameter is None:
                 raise ValueError(f"a factor names '{name}', which the model does not have")
-            full = _expanded(name, factor, parameter)
-            if not full.any():
+            fixed = _checked(name, factors.get(name, 1.0), parameter)
+            live = [_checked(name, one[name], parameter) for one in changing if name in one]
+            if not fixed.any():
                 self._frozen.append(parameter)
-            elif not bool((full == 1).all()):
-                self._scaled.append((parameter, full))
-        self._before: list[Tensor] = []
+            elif live or not bool((fixed == 1).all()):
+                self._scaled.append(_Scaled(parameter, fixed, live))
+        self._before: list[tuple[nn.Parameter, Tensor, Tensor]] = []
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
@@ -75,9 +104,9 @@ class UpdateScaling:
         hooks = []
         for parameter in self._frozen:
             parameter.requires_grad_(False)
-        for parameter, factor in self._scaled:
-            if parameter.requires_grad and not bool(factor.all()):
-                hooks.append(parameter.register_hook(_Hold(factor == 0)))
+        for one in self._scaled:
+            if one.parameter.requires_grad and (one.changing or not bool(one.fixed.all())):
+                hooks.append(one.parameter.register_hook(one.hold))
         try:
             yield
         finally:
@@ -87,9 +116,9 @@ class UpdateScaling:
                 hook.remove()
 
     def num_moving(self, model: PreTrainedModel) -> int:
-        """Entries of a model's parameters that a step can change."""
+        """Entries of a model's parameters that a step can change, whatever a callback holds now."""
         frozen = {id(parameter) for parameter in self._frozen}
-        held = sum(int((factor == 0).sum()) for _, factor in self._scaled)
+        held = sum(int((one.fixed == 0).expand_as(one.parameter).sum()) for one in self._scaled)
         moving = (p for p in model.parameters() if p.requires_grad and id(p) not in frozen)
         return sum(parameter.numel() for parameter in moving) - held
 
@@ -101,11 +130,14 @@ class UpdateScaling:
 
     @torch.no_grad()
     def _keep(self, *_: Any) -> None:
-        self._before = [parameter.detach().clone() for parameter, _ in self._scaled]
+        for one in self._scaled:
+            factor = one.factor
+            if not bool((factor == 1).all()):
+                self._before.append((one.parameter, factor, one.parameter.detach().clone()))
 
     @torch.no_grad()
     def _scale(self, *_: Any) -> None:
-        for (parameter, factor), old in zip(self._scaled, self._before, strict=True):
+        for parameter, factor, old in self._before:
             part = torch.lerp(old, parameter, factor)
             # exact at both ends, whatever lerp's own rounding is
             part = torch.where(factor == 1, parameter, torch.where(factor == 0, old, part))
@@ -113,24 +145,16 @@ class UpdateScaling:
         self._before = []
 
 
-class _Hold:
-    """Hook of a gradient: zero where the parameter does not move."""
-
-    def __init__(self, held: Tensor) -> None:
-        self._held = held
-
-    def __call__(self, gradient: Tensor) -> Tensor:
-        return gradient.masked_fill(self._held, 0)
-
-
-def _expanded(name: str, factor: float | Tensor, parameter: nn.Parameter) -> Tensor:
+def _checked(name: str, factor: float | Tensor, parameter: nn.Parameter) -> Tensor:
+    """The factor as a tensor of the parameter's type and device: the same memory where it is."""
     given = torch.as_tensor(factor, dtype=parameter.dtype, device=parameter.device)
     if not bool(torch.isfinite(given).all()) or bool((given < 0).any()):
         raise ValueError(f"factors of '{name}' must be finite and not negative")
     try:
-        return given.expand_as(parameter)
+        given.expand_as(parameter)
     except RuntimeError as error:
         raise ValueError(
             f"a factor of shape {list(given.shape)} for '{name}', whose shape is "
             f"{list(parameter.shape)}"
         ) from error
+    return given

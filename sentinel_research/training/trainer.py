@@ -194,7 +194,7 @@ def train(
         model.activation_checkpointing_enable({"use_reentrant": False})
     watch = Watch(progress or Silent(), spec.max_loss_ratio)
     adjustments = adjustments or Adjustments()
-    scaling = UpdateScaling(model, adjustments.factors)
+    scaling = UpdateScaling(model, adjustments.factors, adjustments.changing)
     trainer = _Trainer(
         adjustments,
         scaling,

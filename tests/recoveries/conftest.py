@@ -4,8 +4,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import torch
 from transformers import PreTrainedModel
 
+from sentinel_research.data.calibration_set import CalibrationSet
 from sentinel_research.data.training_set import TrainingSet
 from sentinel_research.models.tiny import byte_tokenizer, tiny_model
 from sentinel_research.pruning import PruningPlan, prune
@@ -64,4 +66,23 @@ def recovered(one: Subject, spec: RecoverSpec, text: TrainingSet, **options: Any
         teacher=one.dense,
         data=text,
         **options,
+    )
+
+
+def calibration(num: int = 6) -> CalibrationSet:
+    """Text for scorers."""
+    return CalibrationSet.of(torch.from_numpy(blocks_of(num, 2)))
+
+
+def pruned_in_training(
+    dense: PreTrainedModel, prune: PruneSpec, spec: RecoverSpec, text: TrainingSet, **options: Any
+) -> Recovered:
+    """`recover` by a method that prunes, with everything that a run hands it."""
+    return recover(
+        dense,
+        spec,
+        byte_tokenizer(),
+        prune=prune,
+        teacher=dense,
+        **{"data": text._replace(validation=None), "calibration": calibration(), **options},
     )
