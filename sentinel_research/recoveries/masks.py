@@ -22,6 +22,7 @@ from transformers import (
 
 from sentinel_research.data.calibration_set import CalibrationSet
 from sentinel_research.errors import UsageError
+from sentinel_research.models.modes import without_autocast
 from sentinel_research.pruning import (
     Planned,
     PruneReport,
@@ -124,17 +125,18 @@ class Masks(TrainerCallback):
         began = time.perf_counter()
         before = self._planned.plan if self._planned is not None else None
         is_dense = self._phase == state.global_step == 0
-        self._planned = self._choose(
-            Moment(
-                model=self._model,
-                spec=self._spec.model_copy(update={"fraction": fraction}),
-                calibration=self._calibration,
-                mask=self.mask,
-                before=before,
-                step=state.global_step,
-                scores=self._scores if is_dense else None,
-            )
+        moment = Moment(
+            model=self._model,
+            spec=self._spec.model_copy(update={"fraction": fraction}),
+            calibration=self._calibration,
+            mask=self.mask,
+            before=before,
+            step=state.global_step,
+            scores=self._scores if is_dense else None,
         )
+        # as one-shot pruning scores, whatever training's precision
+        with without_autocast(self._model):
+            self._planned = self._choose(moment)
         self.mask.put(self._planned.plan, optimizer)
         self._log(state, fraction, before, time.perf_counter() - began)
 

@@ -225,6 +225,8 @@ def train(
             diverged = error
     if spec.gradient_checkpointing:
         model.activation_checkpointing_disable()
+    # autocast is for training: what is measured next is what a checkpoint of it computes
+    trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
     model.eval()
     own = measured.report(spec, trainer.state.global_step - first_step)
     report = {

@@ -95,9 +95,9 @@ def test_masked_head_keeps_every_bit_and_comes_back_without_momentum() -> None:
         assert not moments["exp_avg"][mine].any()
         assert bool(moments["exp_avg"][others].all())
         moved = torch.cat([moments["exp_avg_sq"][others], moments["exp_avg_sq"][3 * width :]])
-        torch.testing.assert_close(
-            moments["exp_avg_sq"][mine], moved.mean().expand(width, model.config.n_embd)
-        )
+        # float32's rounding of a mean, of numbers far below any absolute tolerance
+        expected = moved.mean().expand(width, model.config.n_embd)
+        torch.testing.assert_close(moments["exp_avg_sq"][mine], expected, rtol=1e-5, atol=0)
         _step(model, optimizer, 4)
         assert not torch.equal(parameter[mine], before[mine])
 

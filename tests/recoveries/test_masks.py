@@ -161,12 +161,28 @@ def test_scoring_that_changes_no_mask_leaves_training_bit_equal(
     assert once.report["phases"][0]["losses"] == often.report["phases"][0]["losses"]
 
 
+@every_method
+def test_training_in_bf16_ends_pruned_in_float32(method: str, text: TrainingSet) -> None:
+    """Removal compares logits with the mask's, which autocast would round to three digits."""
+    dense = tiny_model("gpt2", seed=2)
+    options = {"precision": "bf16", "accumulation_steps": 2, "gradient_checkpointing": True}
+    recover = spec_of({method: METHODS[method]}, **options)
+    after = pruned_in_training(dense, _prune(scorer="taylor"), recover, text)
+    with torch.no_grad():
+        assert after.model(input_ids=torch.arange(9)[None]).logits.dtype == torch.float32
+    assert after.pruned is not None
+    assert after.pruned.num_removed["head"] == 7
+
+
 @pytest.mark.parametrize("method", NESTED)
 def test_what_went_stays_gone_and_the_fraction_rises(method: str, text: TrainingSet) -> None:
-    history = _trained(method, text, _prune(scorer="taylor")).report["masks"]
+    """Weight decay shrinks what is active, so that what is masked would not be the smallest."""
+    spec = spec_of({method: METHODS[method]}, weight_decay=20.0)
+    dense = tiny_model("gpt2", seed=2)
+    history = pruned_in_training(dense, _prune(granularity="neuron"), spec, text).report["masks"]
     assert [entry["grown"] for entry in history] == [[]] * len(history)
     gone = [label for entry in history for label in entry["dropped"]]
-    assert len(gone) == len(set(gone)) == history[-1]["num_removed"]["head"]
+    assert len(gone) == len(set(gone)) == history[-1]["num_removed"]["neuron"]
     assert len(history) > 1
     fractions = [entry["fraction"] for entry in history]
     assert fractions == sorted(set(fractions))
@@ -181,6 +197,14 @@ def test_units_come_back_and_the_fraction_stays(method: str, text: TrainingSet) 
     for entry in history[1:]:
         assert entry["num_grown"] == entry["num_dropped"]
         assert (entry["overlap_before"] == 1) == (entry["num_grown"] == 0)
+
+
+def test_last_head_of_a_layer_can_be_exchanged_but_not_lost(text: TrainingSet) -> None:
+    """Three of fifteen heads stay, so each layer has the one that it must have."""
+    found = _trained("regrow", text, _prune(fraction=0.8))
+    assert sum(entry["num_grown"] for entry in found.report["masks"]) > 0
+    assert found.pruned is not None
+    assert [len(layer.heads) for layer in found.pruned.plan.kept] == [1, 1, 1]
 
 
 @every_method

@@ -208,6 +208,12 @@ def test_bf16_computes_in_half_precision_and_keeps_float32weights(
     assert torch.bfloat16 in kinds
     assert {parameter.dtype for parameter in trained.parameters()} == {torch.float32}
     assert report["precision"] == "bf16"
+    # what is returned computes as what is saved
+    plain = make_model()
+    plain.load_state_dict(trained.state_dict())
+    ids = torch.from_numpy(blocks[:2])
+    with torch.no_grad():
+        assert torch.equal(trained(input_ids=ids).logits, plain.eval()(input_ids=ids).logits)
 
 
 def test_fp16_on_a_cpu_is_refused_with_what_to_type(blocks: np.ndarray, tmp_path: Path) -> None:
