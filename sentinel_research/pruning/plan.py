@@ -240,20 +240,7 @@ def make_plan(
         {'head': ['L0H2']}
     """
     gone = {block: set((without or {}).get(block, ())) for block in ("attention", "ffn")}
-    for block, layers in gone.items():
-        outside = [layer for layer in layers if not 0 <= layer < structure.num_layers]
-        if outside:
-            raise UsageError(
-                f"invalid pruning plan: there is no layer {outside[0]} to take the {block} from",
-                f"Layers are numbered 0 to {structure.num_layers - 1}.",
-            )
-    given = {"heads": heads, "neurons": neurons}
-    for name, values in given.items():
-        if values is not None and len(values) != structure.num_layers:
-            raise UsageError(
-                f"invalid pruning plan: plan names {name} for {len(values)} layers, the model has "
-                f"{structure.num_layers}"
-            )
+    _check_layers(structure.num_layers, gone, {"heads": heads, "neurons": neurons})
     kept = []
     for index, layer in enumerate(structure.layers):
         has_attention = layer.has_attention and index not in gone["attention"]
@@ -270,6 +257,26 @@ def make_plan(
             }
         )  # fmt: skip
     return _validated({"before": structure, "kept": kept, "weights": dict(weights or {}), **origin})
+
+
+def _check_layers(
+    num_layers: int,
+    gone: Mapping[str, Iterable[int]],
+    given: Mapping[str, Sequence[Iterable[int]] | None],
+) -> None:
+    for block, layers in gone.items():
+        outside = [layer for layer in layers if not 0 <= layer < num_layers]
+        if outside:
+            raise UsageError(
+                f"invalid pruning plan: there is no layer {outside[0]} to take the {block} from",
+                f"Layers are numbered 0 to {num_layers - 1}.",
+            )
+    for name, values in given.items():
+        if values is not None and len(values) != num_layers:
+            raise UsageError(
+                f"invalid pruning plan: plan names {name} for {len(values)} layers, the model has "
+                f"{num_layers}"
+            )
 
 
 def parse_plan(text: str) -> PruningPlan:
