@@ -11,7 +11,8 @@ from sentinel_research.pruning.algebra import transfer
 from sentinel_research.pruning.calibrate import Totals
 from sentinel_research.pruning.compensate import MEAN_OUTPUTS, add_mean_outputs
 from sentinel_research.pruning.gates import mask
-from sentinel_research.pruning.plan import PruningPlan, make_plan
+from sentinel_research.pruning.plan import PruningPlan
+from sentinel_research.pruning.planning import make_plan
 from sentinel_research.pruning.report import PruneReport, probe_length, report_of
 from sentinel_research.pruning.score import WEIGHT_KINDS, Scores, UnitValues, score_units
 from sentinel_research.pruning.select import Selection, normalised, select

@@ -21,7 +21,8 @@ from sentinel_research.errors import UsageError
 from sentinel_research.models.anatomy import anatomy_of
 from sentinel_research.models.layout import structure_of
 from sentinel_research.pruning.layout_check import check_layout
-from sentinel_research.pruning.plan import PruningPlan, make_plan
+from sentinel_research.pruning.plan import PruningPlan
+from sentinel_research.pruning.planning import make_plan
 from sentinel_research.pruning.score import Scores
 from sentinel_research.pruning.scoring import ScoringInputs
 from sentinel_research.pruning.sparse import keep_largest, keep_n_of_m
