@@ -102,7 +102,6 @@ ANATOMIES: dict[str, Anatomy] = {
             width_attributes=("split_size",),
             count_attributes=("num_heads",),
             dropout_key="hidden_dropout",
-            residual_inside=True,
             has_slopes=True,
             context_key=None,
             unsupported=(("slow_but_exact", True),),

@@ -74,8 +74,6 @@ class Anatomy:
     """Attribute that equals query heads per key/value head."""
     dropout_key: str | None = None
     """Configuration key of the dropout that follows the attention output inside the module."""
-    residual_inside: bool = False
-    """True if the attention module itself adds the residual stream."""
     has_slopes: bool = False
     """True if heads carry ALiBi slopes, which belong to original head indices."""
     context_key: str | None = "max_position_embeddings"
@@ -125,12 +123,14 @@ class Anatomy:
 
     def attentions(self, model: PreTrainedModel) -> list[nn.Module]:
         """The attention modules of a model, in layer order."""
-        count = len(list(model.get_submodule(self.layers).children()))
-        return [model.get_submodule(self.attention_path(layer)) for layer in range(count)]
+        return [model.get_submodule(self.attention_path(layer)) for layer in self._layers_of(model)]
 
     def outputs(
         self, model: PreTrainedModel, block: Literal["attention", "ffn"]
     ) -> list[nn.Module]:
         """The output projections of one block of a model, in layer order."""
-        count = len(list(model.get_submodule(self.layers).children()))
-        return [model.get_submodule(self.output_path(layer, block)) for layer in range(count)]
+        paths = [self.output_path(layer, block) for layer in self._layers_of(model)]
+        return [model.get_submodule(path) for path in paths]
+
+    def _layers_of(self, model: PreTrainedModel) -> range:
+        return range(len(list(model.get_submodule(self.layers).children())))
