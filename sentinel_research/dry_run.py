@@ -53,18 +53,7 @@ def dry_run(recipe: Recipe) -> Preview:
         use_mirror(recipe.data)
     find_tasks(recipe.evaluate.tasks)
     check_examples(recipe.evaluate)
-    lines = [f"tasks found: {', '.join(recipe.evaluate.tasks) or 'none, only training'}"]
-    if recipe.train is not None:
-        lines.append(
-            f"training: {recipe.train.num_steps} steps of {recipe.train.batch_size} x "
-            f"{recipe.train.sequence_length} tokens of {', '.join(recipe.train.corpora)}"
-        )
-    if recipe.evaluate.long_context is not None:
-        asked = recipe.evaluate.long_context
-        lines.append(
-            f"long context: {asked.num_sequences} sequences of {asked.corpus}, {asked.split}, up "
-            f"to {asked.lengths[-1]:,} tokens"
-        )
+    lines = _stages(recipe)
     if recipe.compare is not None:
         return Preview("\n".join([*lines, *_comparison(recipe)]), 0)
     lines.append(f"models to evaluate: {len(cells)}")
@@ -102,6 +91,23 @@ def _recoveries(cells: list[PlannedCell]) -> list[str]:
         for cell in cells
         if cell.recover is not None
     ]
+
+
+def _stages(recipe: Recipe) -> list[str]:
+    """What the recipe asks for, before any model is looked at."""
+    lines = [f"tasks found: {', '.join(recipe.evaluate.tasks) or 'none, only training'}"]
+    if recipe.train is not None:
+        lines.append(
+            f"training: {recipe.train.num_steps} steps of {recipe.train.batch_size} x "
+            f"{recipe.train.sequence_length} tokens of {', '.join(recipe.train.corpora)}"
+        )
+    if recipe.evaluate.long_context is not None:
+        asked = recipe.evaluate.long_context
+        lines.append(
+            f"long context: {asked.num_sequences} sequences of {asked.corpus}, {asked.split}, up "
+            f"to {asked.lengths[-1]:,} tokens"
+        )
+    return lines
 
 
 def _comparison(recipe: Recipe) -> list[str]:

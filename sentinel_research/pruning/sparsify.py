@@ -21,7 +21,8 @@ from sentinel_research.errors import UsageError
 from sentinel_research.models.anatomy import anatomy_of
 from sentinel_research.models.layout import structure_of
 from sentinel_research.pruning.layout_check import check_layout
-from sentinel_research.pruning.plan import PruningPlan, make_plan
+from sentinel_research.pruning.plan import PruningPlan
+from sentinel_research.pruning.planning import make_plan
 from sentinel_research.pruning.score import Scores
 from sentinel_research.pruning.scoring import ScoringInputs
 from sentinel_research.pruning.sparse import keep_largest, keep_n_of_m
@@ -58,20 +59,7 @@ def sparsify(
             f"{spec.scorer} chooses the weights of a block of columns together, whatever the scope",
             "leave out `scope: global`",
         )
-    inputs = ScoringInputs(
-        model=model,
-        kind="weight",
-        seed=spec.seed,
-        totals=scores.statistics.total() if scores.statistics else None,
-    )
-    if plugin.solver:
-        updated, keeps = plugin(copy.deepcopy(model), spec, calibration)
-    else:
-        updated = model
-        keeps = {
-            path: keep_mask(matrix, spec)
-            for path, matrix in zip(inputs.projections, plugin(inputs), strict=True)
-        }
+    updated, keeps = _chosen(model, spec, scores, calibration)
     stored = anatomy_of(model.config).weight
     masks = {
         f"{path}.weight": WeightMask.of((keep if stored == "linear" else keep.T).cpu().numpy())
@@ -89,6 +77,23 @@ def sparsify(
         calibration=scores.calibration,
     )
     return updated, plan
+
+
+def _chosen(
+    model: PreTrainedModel, spec: PruneSpec, scores: Scores, calibration: CalibrationSet | None
+) -> tuple[PreTrainedModel, dict[str, Bool[Tensor, "outputs inputs"]]]:
+    """The model with updated weights, and per projection which of them stay."""
+    plugin = get("scorers", spec.scorer)
+    if plugin.solver:
+        return plugin(copy.deepcopy(model), spec, calibration)
+    inputs = ScoringInputs(
+        model=model,
+        kind="weight",
+        seed=spec.seed,
+        totals=scores.statistics.total() if scores.statistics else None,
+    )
+    matrices = zip(inputs.projections, plugin(inputs), strict=True)
+    return model, {path: keep_mask(matrix, spec) for path, matrix in matrices}
 
 
 def keep_mask(

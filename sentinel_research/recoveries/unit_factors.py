@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from sentinel_research.models.anatomy import Projection, anatomy_of
+from sentinel_research.models.anatomy import anatomy_of
+from sentinel_research.models.anatomy_schema import Projection
 from sentinel_research.models.layout import projection_rows, structure_of
 from sentinel_research.pruning import PruningPlan
 from sentinel_research.pruning.gates import plan_gates

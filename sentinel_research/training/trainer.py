@@ -175,12 +175,7 @@ def train(
             `spec.max_loss_ratio`; with the report up to there.
     """
     blocks = whole_batches(blocks, spec.batch_size)
-    if (spec.validate_every is None) != (validation is None):
-        raise DataError(
-            f"`train.validate_every` is {spec.validate_every}, and blocks to validate on were "
-            f"{'not ' if validation is None else ''}given",
-            "give both or neither",
-        )
+    _check_validation(spec, validation)
     check_settings(model, spec)
     if spec.gradient_checkpointing:
         # the reentrant kind gives no gradient to inputs that need none
@@ -188,6 +183,50 @@ def train(
     watch = Watch(progress or Silent(), spec.max_loss_ratio)
     adjustments = adjustments or Adjustments()
     scaling = UpdateScaling(model, adjustments.factors)
+    trainer = _trainer(model, spec, blocks, folder, validation, watch, adjustments, scaling)
+    first_step = _last_step(folder)
+    measured = _Measured(str(model.device), training_flops(model, blocks.shape[1]))
+    with measured.memory, scaling.frozen():
+        diverged = _run(trainer, folder, first_step)
+    if spec.gradient_checkpointing:
+        model.activation_checkpointing_disable()
+    model.eval()
+    own = measured.report(spec, trainer.state.global_step - first_step)
+    report = {
+        "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "num_trained_parameters": scaling.num_moving(model),
+        "kernels": kernels_of(model),
+        "num_blocks": len(blocks),
+        "resumed": first_step > 0,
+        "num_skipped_steps": watch.num_skipped_steps,
+        **_learnt(trainer.state, spec, blocks.shape[1]),
+        **own,
+        **describe_agency(model),
+    }
+    if diverged is not None:
+        raise _diverged(diverged, spec, report)
+    return model, report
+
+
+def _check_validation(spec: TrainSpec, validation: Blocks | None) -> None:
+    if (spec.validate_every is None) != (validation is None):
+        raise DataError(
+            f"`train.validate_every` is {spec.validate_every}, and blocks to validate on were "
+            f"{'not ' if validation is None else ''}given",
+            "give both or neither",
+        )
+
+
+def _trainer(
+    model: PreTrainedModel,
+    spec: TrainSpec,
+    blocks: Blocks,
+    folder: Path,
+    validation: Blocks | None,
+    watch: Watch,
+    adjustments: Adjustments,
+    scaling: UpdateScaling,
+) -> _Trainer:
     trainer = _Trainer(
         adjustments,
         scaling,
@@ -207,33 +246,17 @@ def train(
     trainer.model_accepts_loss_kwargs = False
     # progress and the record say what it would print
     trainer.remove_callback(PrinterCallback)
-    first_step = _last_step(folder)
-    resumed_from = _checkpoint(folder, first_step) if first_step else None
-    measured = _Measured(str(model.device), training_flops(model, blocks.shape[1]))
-    diverged: DivergenceError | None = None
-    with measured.memory, scaling.frozen():
-        try:
-            trainer.train(resume_from_checkpoint=resumed_from)
-        except DivergenceError as error:
-            diverged = error
-    if spec.gradient_checkpointing:
-        model.activation_checkpointing_disable()
-    model.eval()
-    own = measured.report(spec, trainer.state.global_step - first_step)
-    report = {
-        "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "num_trained_parameters": scaling.num_moving(model),
-        "kernels": kernels_of(model),
-        "num_blocks": len(blocks),
-        "resumed": resumed_from is not None,
-        "num_skipped_steps": watch.num_skipped_steps,
-        **_learnt(trainer.state, spec, blocks.shape[1]),
-        **own,
-        **describe_agency(model),
-    }
-    if diverged is not None:
-        raise _diverged(diverged, spec, report)
-    return model, report
+    return trainer
+
+
+def _run(trainer: _Trainer, folder: Path, first_step: int) -> DivergenceError | None:
+    """Train to the end, from the checkpoint of `first_step` if that is not 0."""
+    checkpoint = _checkpoint(folder, first_step) if first_step else None
+    try:
+        trainer.train(resume_from_checkpoint=checkpoint)
+    except DivergenceError as error:
+        return error
+    return None
 
 
 def _learnt(state: TrainerState, spec: TrainSpec, sequence_length: int) -> dict[str, Any]:
