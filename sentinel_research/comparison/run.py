@@ -9,12 +9,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from sentinel_research import distributed
 from sentinel_research.cells import CELLS_FOLDER, evaluate_cell, headline
 from sentinel_research.comparison.floors import run_floors
 from sentinel_research.comparison.plan import arm_recipe
 from sentinel_research.errors import DivergedError, SentinelError
 from sentinel_research.inputs import record_inputs
-from sentinel_research.progress import Progress
+from sentinel_research.progress import Progress, piece
 from sentinel_research.record import CellRecord, Check, RunRecord
 from sentinel_research.reporting.numbers import quantity
 from sentinel_research.specs import Recipe
@@ -67,8 +68,17 @@ def run_comparison(recipe: Recipe, record: RunRecord, folder: Path, progress: Pr
         record.comparison = {"models": match_all(recipe), "learning_rates": {}}
         record.write(folder)
     run_floors(recipe, record, folder, progress)
-    for name in recipe.compare.architectures:
-        _Compared(recipe, record, folder, progress, name).run()
+    to_train = [cell for cell in record.cells if _is_network(cell)]
+    to_do = [cell for cell in to_train if cell.status != "done"]
+    with piece(
+        progress,
+        f"{recipe.name}: trainings",
+        len(to_train),
+        done=len(to_train) - len(to_do),
+        kinds=[cell.arm.name for cell in to_do if cell.arm],
+    ):
+        for name in recipe.compare.architectures:
+            _Compared(recipe, record, folder, progress, name).run()
     evaluated = (cell.evaluation for cell in record.cells if cell.evaluation is not None)
     record_inputs(recipe, record, next(evaluated, None))
     record.checks.append(_same_blocks(record))
@@ -90,10 +100,14 @@ def _same_blocks(record: RunRecord) -> Check:
     )
 
 
+def _is_network(cell: CellRecord) -> bool:
+    """Whether a cell is trained by gradients: the floors have no seed."""
+    return cell.arm is not None and cell.arm.seed is not None
+
+
 def _is_whole(cell: CellRecord) -> bool:
     """Whether a cell is a network that was trained to its end."""
-    has_seed = cell.arm is not None and cell.arm.seed is not None
-    return has_seed and "diverged" not in (cell.train or {})
+    return _is_network(cell) and "diverged" not in (cell.train or {})
 
 
 class _Compared:
@@ -114,7 +128,7 @@ class _Compared:
     def run(self) -> None:
         """Search the grid, then train and measure every seed with the best rate."""
         for cell in self._tuning:
-            self._stage(cell, self._train)
+            self._stage_training(cell)
         if self._tuning and not self._choose():
             for cell in self._others:
                 cell.status = "failed"
@@ -122,7 +136,7 @@ class _Compared:
             self._record.write(self._folder)
             return
         for cell in self._others:
-            self._stage(cell, self._train)
+            self._stage_training(cell)
         for cell in [*self._tuning, *self._others]:
             assert cell.arm is not None
             if cell.arm.is_tuning and not cell.arm.is_chosen:
@@ -134,6 +148,11 @@ class _Compared:
                 self._progress.say(f"{cell.id}: {headline(self._recipe, cell)}")
             self._tidy(cell)
 
+    def _stage_training(self, cell: CellRecord) -> None:
+        if cell.status != "done":
+            self._stage(cell, self._train)
+            self._progress.advance(cell.id)
+
     def _tidy(self, cell: CellRecord) -> None:
         """Delete what is not to be kept; the model of a cell that failed may still be wanted."""
         assert self._recipe.compare is not None
@@ -141,7 +160,7 @@ class _Compared:
             return
         model = self._folder / cell.model_folder
         # an interruption may have come between the two lines below
-        if model.exists():
+        if distributed.is_main() and model.exists():
             shutil.rmtree(model)
         cell.model_folder = None
         self._record.write(self._folder)
@@ -183,9 +202,12 @@ class _Compared:
     def _evaluate(self, cell: CellRecord) -> None:
         from sentinel_research.pruning import load
 
-        source = stored(self._own_recipe(cell).model, self._own_folder(cell))
-        model, tokenizer, _ = load(source)
-        evaluate_cell(self._recipe, model, tokenizer, cell, self._folder)
+        def measure() -> None:
+            source = stored(self._own_recipe(cell).model, self._own_folder(cell))
+            model, tokenizer, _ = load(source)
+            evaluate_cell(self._recipe, model, tokenizer, cell, self._folder)
+
+        distributed.on_main(measure)
         cell.status = "done"
 
     def _choose(self) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from sentinel_research import distributed
 from sentinel_research.data.calibration_set import CalibrationSet
 from sentinel_research.data.training_set import TrainingSet, training_set
 from sentinel_research.errors import DivergedError, UsageError
@@ -20,6 +21,7 @@ from sentinel_research.recoveries.methods import adjust, merged_arguments, prune
 from sentinel_research.recoveries.unit_factors import held
 from sentinel_research.specs import PruneSpec, RecoverSpec, TrainSpec
 from sentinel_research.training import Adjustments, multiply, train
+from sentinel_research.training.checkpoints import claim, last_checkpoint
 
 _WHOLE = Phase(name="whole", share=1.0)
 
@@ -47,6 +49,7 @@ def recover(
     data: TrainingSet | None = None,
     folder: Path | None = None,
     progress: Progress | None = None,
+    title: str = "recovery",
 ) -> Recovered:
     """Train a pruned model back.
 
@@ -62,8 +65,10 @@ def recover(
         teacher: The model before pruning, for methods that learn from it.
         data: Blocks, where the caller has them already; packed from `spec.train` otherwise.
         folder: Checkpoints go here, an interrupted recovery with the same folder resumes; a
-            temporary folder by default.
+            temporary folder by default, which stays only where training diverged after a
+            checkpoint.
         progress: Who is told about every step.
+        title: What is recovered, for people.
 
     Returns:
         The recovered model, its report, and the pruning's if a method pruned.
@@ -73,7 +78,7 @@ def recover(
         DataError: with fewer blocks than one batch.
         DivergedError: see `training.train`; with the stage's report up to there.
     """
-    data = data or training_set(spec.train, tokenizer)
+    data = data or distributed.together(lambda: training_set(spec.train, tokenizer))
     with _workspace(folder) as workspace:
         inputs = RecoveryInputs(
             model=_trainable(model),
@@ -86,15 +91,16 @@ def recover(
             teacher=teacher,
             folder=workspace,
         )
+        _claim(inputs)
         always = held(inputs.model, plan)
         if prunes_itself(spec.methods) and prune is None:
             raise UsageError(
                 f"{' and '.join(spec.methods)} prunes while it trains, and no pruning was given",
                 "give `prune`, with a scorer and a fraction",
             )
-        inputs, made = adjust(inputs)
+        inputs, made = distributed.together(lambda: adjust(inputs))
         report: dict[str, Any] = {"methods": spec.methods, "data": data.report, "phases": []}
-        _train_phases(inputs, made, always, report, progress or Silent())
+        _train_phases(inputs, made, always, report, (progress or Silent(), title))
         result = inputs.model
         for one in reversed(made):
             result = one.finish(result) if one.finish is not None else result
@@ -107,13 +113,22 @@ def recover(
     return Recovered(result.eval(), report, pruned)
 
 
+def _claim(inputs: RecoveryInputs) -> None:
+    """A folder with checkpoints of other methods is not gone on with: they fit in shape."""
+    prune = inputs.prune.model_dump(mode="json") if inputs.prune is not None else None
+    is_begun = any(last_checkpoint(one) for one in inputs.folder.glob("phase*"))
+    request = {"methods": inputs.spec.methods, "the pruning": prune}
+    distributed.together(lambda: claim(inputs.folder, request, is_begun=is_begun))
+
+
 def _train_phases(
     inputs: RecoveryInputs,
     made: list[Adjustment],
     always: Any,
     report: dict[str, Any],
-    progress: Progress,
+    shown: tuple[Progress, str],
 ) -> None:
+    progress, title = shown
     phases = next((one.phases for one in made if one.phases), (_WHOLE,))
     factors = always
     for one in made:
@@ -135,6 +150,8 @@ def _train_phases(
                 validation=inputs.data.validation,
                 progress=progress,
                 adjustments=adjustments,
+                tokenizer=inputs.tokenizer,
+                title=title if len(phases) == 1 else f"{title}, {phase.name}",
             )
         except DivergedError as error:
             report["phases"].append({"name": phase.name, **error.report})
@@ -174,8 +191,14 @@ def _workspace(folder: Path | None) -> Iterator[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         yield folder
         return
-    temporary = Path(tempfile.mkdtemp(prefix="recovery-"))
+    temporary = Path(distributed.from_main(lambda: tempfile.mkdtemp(prefix="recovery-")))
+    is_wanted = False
     try:
         yield temporary
+    except DivergedError:
+        # its message names the last good checkpoint
+        is_wanted = any(last_checkpoint(one) is not None for one in temporary.glob("phase*"))
+        raise
     finally:
-        shutil.rmtree(temporary)
+        if distributed.is_main() and not is_wanted:
+            shutil.rmtree(temporary)

@@ -7,6 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "sentinel_research"
 FLOORS = {
+    "distributed": 0,
     "environment": 0,
     "errors": 0,
     "memory": 0,

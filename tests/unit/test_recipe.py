@@ -184,3 +184,37 @@ def test_recipes_of_the_agency_ablation_differ_in_agency_alone() -> None:
         assert (recipe.train, recipe.evaluate) == (plain.train, plain.evaluate)
     gates = [r.model.agency and r.model.agency.gate for r in found.values()]
     assert gates == ["static", None, None]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            ["learning_rate=0"],
+            r"`recover\.train\.learning_rate` = 0: input should be greater than 0",
+        ),
+        (["learning_rate=-0.1"], r"learning_rate` = -0\.1: input should be greater than 0"),
+        (["patience=2"], r"`recover\.train`: `patience` needs `keep: best` and `validate_every`"),
+        (["keep=best"], r"`recover\.train`: `keep: best` needs `validate_every`"),
+        (
+            ["batch_size=6", "accumulation_steps=4"],
+            r"`accumulation_steps` = 4 does not divide `batch_size` = 6",
+        ),
+        (
+            ["schedule=linear", "min_learning_rate_fraction=0.1"],
+            "is for cosine and warmup_stable_decay, and `schedule` is linear",
+        ),
+        (
+            ["samples={prompts: [a], every: 0}"],
+            r"`recover\.train\.samples\.every` = 0: input should be greater than 0",
+        ),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_recovery_that_makes_no_sense_is_refused_by_its_key_and_value(
+    changes: list[str], message: str, recipe_file: Path
+) -> None:
+    begin = ["recover.train.corpus=synthetic", "recover.train.num_steps=3"]
+    overrides = [*begin, *(f"recover.train.{change}" for change in changes)]
+    with pytest.raises(UsageError, match=message):
+        load_recipe(str(recipe_file), overrides)
