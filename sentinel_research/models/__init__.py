@@ -12,6 +12,7 @@ from sentinel_research.models.kernels import check_comparable, kernels_of
 from sentinel_research.models.layout import structure_of
 from sentinel_research.models.load import (
     Loaded,
+    load_baseline,
     load_stored,
     load_tokenizer,
     place,
@@ -30,6 +31,7 @@ __all__ = [
     "context_length",
     "find_folder",
     "kernels_of",
+    "load_baseline",
     "load_stored",
     "load_tokenizer",
     "place",
