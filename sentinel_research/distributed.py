@@ -15,7 +15,6 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from sentinel_research.errors import (
-    BaselineError,
     CheckFailedError,
     CheckpointError,
     DataError,
@@ -29,8 +28,7 @@ _PATIENCE = timedelta(days=365)
 # how long a process that failed lets the main one put down why, if that failed too
 _LAST_WORDS = timedelta(seconds=30)
 _KINDS = {
-    kind.__name__: kind
-    for kind in (BaselineError, CheckFailedError, CheckpointError, DataError, UsageError)
+    kind.__name__: kind for kind in (CheckFailedError, CheckpointError, DataError, UsageError)
 }
 
 

@@ -114,13 +114,18 @@ def _comparison(recipe: Recipe) -> list[str]:
     """The compared architectures in their matched sizes, and every model that is trained."""
     assert recipe.compare is not None  # the caller's recipe compares
     cells = plan_comparison(recipe.compare)
-    lines = ["architectures as matched:"]
+    lines = ["architectures as matched:" if recipe.compare.match else "architectures:"]
     for name, one in match_all(recipe).items():
         config = ", ".join(f"{key} {value}" for key, value in one["config"].items())
+        agency = recipe.compare.architectures[name].agency
+        added = "" if agency is None else f" with {agency.in_words()}"
+        frozen = f" ({one['num_frozen']:,} frozen)" if one["num_frozen"] else ""
+        is_matched = recipe.compare.match is not None
+        off = f", {one['deviation']:+.2%} off the target" if is_matched else ""
         lines.append(
-            f"  {name}: {one['num_non_embedding']:,} parameters without embeddings of "
-            f"{one['num_parameters']:,}, {one['flops_per_token']:,.0f} training FLOPs per token, "
-            f"{one['deviation']:+.2%} off the target ({config})"
+            f"  {name}{added}: {one['num_non_embedding']:,} parameters without embeddings{frozen} "
+            f"of {one['num_parameters']:,}, {one['flops_per_token']:,.0f} training FLOPs per "
+            f"token{off} ({config})"
         )
     lines.append(f"models to train or fit: {len(cells)}")
     return [*lines, *(f"  {cell.id}" for cell in cells)]

@@ -13,6 +13,7 @@ from sentinel_research.models.kernels import check_comparable, kernels_of
 from sentinel_research.models.layout import structure_of
 from sentinel_research.models.load import (
     Loaded,
+    load_baseline,
     load_stored,
     load_tokenizer,
     place,
@@ -31,6 +32,7 @@ __all__ = [
     "context_length",
     "find_folder",
     "kernels_of",
+    "load_baseline",
     "load_stored",
     "load_tokenizer",
     "place",

@@ -75,7 +75,14 @@ def task_results(record: RunRecord, task: str) -> TaskResults | None:
     )
     names = list(dict.fromkeys(cell.arm.name for cell in record.cells if cell.arm is not None))
     results = tuple(_result(record, task, metric, name) for name in names)
-    return TaskResults(task, metric, direction, results, _differences(results, direction))
+    differences = _differences(_pairs(results, control_of(record)), direction)
+    return TaskResults(task, metric, direction, results, differences)
+
+
+def control_of(record: RunRecord) -> str | None:
+    """The model that all others are compared with; None where every pair is."""
+    compare: dict[str, Any] = record.recipe.get("compare") or {}
+    return compare.get("control")
 
 
 def cells_of(record: RunRecord, name: str) -> list[CellRecord]:
@@ -113,10 +120,17 @@ def _result(record: RunRecord, task: str, metric: Metric, name: str) -> Result:
     )
 
 
+def _pairs(results: tuple[Result, ...], control: str | None) -> list[tuple[Result, Result]]:
+    compared = [one for one in results if not one.is_floor]
+    if control is None:
+        return list(itertools.combinations(compared, 2))
+    reference = next(one for one in compared if one.name == control)
+    return [(one, reference) for one in compared if one is not reference]
+
+
 def _differences(
-    results: tuple[Result, ...], higher_is_better: bool | None
+    pairs: list[tuple[Result, Result]], higher_is_better: bool | None
 ) -> tuple[Difference, ...]:
-    pairs = list(itertools.combinations([one for one in results if not one.is_floor], 2))
     tests, reasons = [], []
     for first, second in pairs:
         shared = sorted(first.values.keys() & second.values.keys())
