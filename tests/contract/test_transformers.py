@@ -129,7 +129,7 @@ def test_recurrent_model_refuses_decoding_that_takes_tokens_back(options: dict[s
 @every_mixer
 def test_cache_that_a_generation_returns_continues_it(options: dict[str, Any]) -> None:
     model, tokens = _model(options), _tokens()
-    expected = model.generate(tokens, **GREEDY)
+    expected = model.generate(tokens, use_cache=False, **GREEDY)
     halves = {"max_new_tokens": 3, "min_new_tokens": 3, "do_sample": False}
     first = model.generate(tokens, return_dict_in_generate=True, **halves)
     found = model.generate(first.sequences, past_key_values=first.past_key_values, **halves)
