@@ -2,8 +2,9 @@
 
 from sentinel_research.record import RunRecord
 from sentinel_research.reporting.architectures import long_context, tables
-from sentinel_research.reporting.architectures.results import LEVEL, TaskResults, task_results
+from sentinel_research.reporting.architectures.results import TaskResults, task_results
 from sentinel_research.reporting.criteria import Part
+from sentinel_research.reporting.differences import explain_differences
 from sentinel_research.reporting.estimates import list_tasks
 from sentinel_research.reporting.numbers import quantity
 
@@ -60,12 +61,7 @@ def _differences(found: TaskResults) -> Part:
     if not found.differences:
         absent = "Not computed: fewer than two architectures."
         return Part(key, title, None, None, (), absent, None)
-    note = (
-        f"Student's t test of differences paired by seed, corrected by Holm over "
-        f"{quantity(len(found.differences), 'pair')}; better and worse mean an adjusted two-sided "
-        f"p below {LEVEL}. Detectable: the smallest true difference that the test without "
-        "correction finds four times in five."
-    )
+    note = explain_differences(len(found.differences))
     reasons = {f"{one.first} and {one.second}": one.reason for one in found.differences}
     absent = " ".join(f"{pair}: {reason}." for pair, reason in reasons.items() if reason)
     table = tables.differences_table(found)
