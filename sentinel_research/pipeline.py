@@ -12,6 +12,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from sentinel_research import distributed
+from sentinel_research.budgets import NAME as BUDGETS
+from sentinel_research.budgets import check_budgets
 from sentinel_research.cell_plan import DENSE, PlannedCell, plan_cells
 from sentinel_research.cells import Prepared, headline, run_cell
 from sentinel_research.comparison import plan_comparison, run_comparison
@@ -128,6 +130,9 @@ def _run_cells(
                 progress.advance(f"{planned.id} {headline(recipe, cell)}")
     if not all_cells:
         record_inputs(recipe, record, None)
+    if recipe.recover is not None:
+        others = [check for check in record.checks if check.name != BUDGETS]
+        record.checks = [*others, check_budgets(record)]
 
 
 def _kind(planned: PlannedCell) -> str:
@@ -184,9 +189,10 @@ def _open_record(recipe: Recipe, folder: Path) -> RunRecord:
 
 
 def _reads_synthetic_data(recipe: Recipe) -> bool:
-    long_context = recipe.evaluate.long_context
+    long_context, recover = recipe.evaluate.long_context, recipe.recover
     corpora = {
         *(recipe.train.corpora if recipe.train else ()),
+        *(name for spec in (recover.specs if recover else ()) for name in spec.train.corpora),
         long_context.corpus if long_context else None,
         recipe.prune.calibration.corpus if recipe.prune and recipe.prune.calibration else None,
     }

@@ -31,6 +31,7 @@ FLOORS = {
     "cli": 6,
     "dry_run": 5,
     "cells": 4,
+    "budgets": 4,
     "cell_plan": 4,
     "comparison": 4,
     "pruner": 4,

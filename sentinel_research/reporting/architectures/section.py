@@ -3,12 +3,12 @@
 from sentinel_research.record import RunRecord
 from sentinel_research.reporting.architectures import long_context, tables
 from sentinel_research.reporting.architectures.results import (
-    LEVEL,
     TaskResults,
     control_of,
     task_results,
 )
 from sentinel_research.reporting.criteria import Part
+from sentinel_research.reporting.differences import explain_differences
 from sentinel_research.reporting.estimates import list_tasks
 from sentinel_research.reporting.numbers import quantity
 
@@ -66,12 +66,7 @@ def _differences(record: RunRecord, found: TaskResults) -> Part:
     if not found.differences:
         absent = "Not computed: fewer than two architectures."
         return Part(key, title, None, None, (), absent, None)
-    note = (
-        f"Student's t test of differences paired by seed, corrected by Holm over "
-        f"{quantity(len(found.differences), 'pair')}; better and worse mean an adjusted two-sided "
-        f"p below {LEVEL}. Detectable: the smallest true difference that the test without "
-        "correction finds four times in five."
-    )
+    note = explain_differences(len(found.differences))
     control = control_of(record)
     against = () if control is None else (f"Every model is compared with the control, {control}.",)
     reasons = {f"{one.first} and {one.second}": one.reason for one in found.differences}

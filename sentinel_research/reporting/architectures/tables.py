@@ -4,7 +4,8 @@ from typing import Any
 
 from sentinel_research.record import CellRecord, RunRecord
 from sentinel_research.reporting.architectures.results import Result, TaskResults, cells_of
-from sentinel_research.reporting.numbers import number, p_value
+from sentinel_research.reporting.differences import HEADERS, MORE_HEADERS, difference_cells
+from sentinel_research.reporting.numbers import number
 from sentinel_research.reporting.tables import Cell, Table
 from sentinel_research.specs import AgencySpec
 
@@ -53,36 +54,10 @@ def differences_table(found: TaskResults) -> Table:
     Args:
         found: Results on one task.
     """
-    headers: tuple[str, ...] = (
-        "first",
-        "second",
-        "first less second",
-        "95% interval",
-        "t test p",
-        "after Holm",
+    headers = ("first", "second", "first less second", *HEADERS, *MORE_HEADERS)
+    rows = (
+        (Cell(one.first), Cell(one.second), *difference_cells(one)) for one in found.differences
     )
-    headers += ("verdict on the first", "detectable difference", "seeds")
-    rows = []
-    for one in found.differences:
-        kind: Any = {"better": "good", "worse": "bad"}.get(one.verdict, "text")
-        verdict = Cell(one.verdict, one.reason, kind)
-        if one.test is None or one.p_adjusted is None:
-            rows.append((Cell(one.first), Cell(one.second), *[_NONE] * 4, verdict, _NONE, _NONE))
-            continue
-        value, low, high = one.test.difference
-        rows.append(
-            (
-                Cell(one.first),
-                Cell(one.second),
-                Cell(f"{value:+.4f}", str(value), "number"),
-                Cell(f"{low:+.4f} to {high:+.4f}", kind="number"),
-                Cell(p_value(one.test.p_value), str(one.test.p_value), "number"),
-                Cell(p_value(one.p_adjusted), str(one.p_adjusted), "number"),
-                verdict,
-                _number(one.test.detectable),
-                Cell(str(one.test.num_pairs), kind="number"),
-            )
-        )
     return Table(headers, tuple(rows))
 
 
