@@ -20,8 +20,6 @@ from transformers import (
     Trainer,
     TrainerState,
 )
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
-from transformers.utils import CONFIG_NAME
 
 from sentinel_research.data.training_set import whole_batches
 from sentinel_research.errors import DataError, DivergedError
@@ -33,6 +31,7 @@ from sentinel_research.progress import Progress, Silent
 from sentinel_research.specs import TrainSpec
 from sentinel_research.training.adjust import Adjustments, UpdateScaling
 from sentinel_research.training.agency import agency_callbacks
+from sentinel_research.training.resume import Finished, checkpoint, finished, last_checkpoint
 from sentinel_research.training.settings import check_settings, training_arguments
 from sentinel_research.training.stability import stability
 from sentinel_research.training.watch import (
@@ -45,8 +44,6 @@ from sentinel_research.training.watch import (
 Blocks = Int64[np.ndarray, "num_blocks sequence_length"]
 # official Mamba marks it so: decay would pull every half-life towards one token
 _NEVER_DECAYED = ("A_log",)
-# Trainer writes it last
-_COMPLETE = "trainer_state.json"
 
 
 class _Blocks(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
@@ -99,6 +96,11 @@ class _Trainer(Trainer):
         for term in self._adjustments.loss_terms:
             loss = term(model, inputs, outputs, loss)
         return (loss, outputs) if return_outputs else loss
+
+    def restore(self, done: Finished) -> None:
+        """Take over what a training ended with."""
+        self.state = done.state
+        self._load_from_checkpoint(done.weights)
 
     def get_decay_parameter_names(self, model: torch.nn.Module) -> list[str]:
         """Names of Trainer's own choice that are matrices."""
@@ -207,13 +209,16 @@ def train(
     trainer.model_accepts_loss_kwargs = False
     # progress and the record say what it would print
     trainer.remove_callback(PrinterCallback)
-    first_step = _last_step(folder)
-    resumed_from = _checkpoint(folder, first_step) if first_step else None
+    first_step, last = last_checkpoint(folder) or (0, None)
+    done = finished(folder, spec)
     measured = _Measured(str(model.device), training_flops(model, blocks.shape[1]))
     diverged: DivergenceError | None = None
     with measured.memory, scaling.frozen():
         try:
-            trainer.train(resume_from_checkpoint=resumed_from)
+            if done is None:
+                trainer.train(resume_from_checkpoint=checkpoint(last) if last else None)
+            else:
+                trainer.restore(done)
         except DivergenceError as error:
             diverged = error
     if spec.gradient_checkpointing:
@@ -225,7 +230,7 @@ def train(
         "num_trained_parameters": scaling.num_moving(model),
         "kernels": kernels_of(model),
         "num_blocks": len(blocks),
-        "resumed": resumed_from is not None,
+        "resumed": last is not None,
         "num_skipped_steps": watch.num_skipped_steps,
         **_learnt(trainer.state, spec, blocks.shape[1]),
         **own,
@@ -271,20 +276,3 @@ def _kept(losses: list[dict[str, Any]], num_steps: int, spec: TrainSpec) -> dict
         "kept_step": kept["step"],
         "validation_loss": kept["loss"],
     }
-
-
-def _checkpoint(folder: Path, step: int) -> str:
-    """The checkpoint of a step, as Trainer can resume from it.
-
-    Trainer reads the stored configuration with the base class, for its version only, and that class
-    does not know layers of different sizes. Nothing else reads it: the model is there already.
-    """
-    found = folder / f"{PREFIX_CHECKPOINT_DIR}-{step}"
-    (found / CONFIG_NAME).unlink(missing_ok=True)
-    return str(found)
-
-
-def _last_step(folder: Path) -> int:
-    """The step of the last checkpoint that was written to its end; 0 if there is none."""
-    found = folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*/{_COMPLETE}")
-    return max((int(path.parent.name.rpartition("-")[2]) for path in found), default=0)
