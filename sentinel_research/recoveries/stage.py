@@ -11,17 +11,16 @@ from typing import Any, NamedTuple
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sentinel_research.data.calibration_set import CalibrationSet
-from sentinel_research.data.training_set import TrainingSet, training_set
+from sentinel_research.data.training_set import TrainingSet, training_set, whole_batches
 from sentinel_research.errors import DivergedError, UsageError
 from sentinel_research.progress import Progress, Silent
 from sentinel_research.pruning import PruneReport, PruningPlan
 from sentinel_research.recoveries.inputs import Adjustment, Phase, RecoveryInputs
 from sentinel_research.recoveries.methods import adjust, merged_arguments, prunes_itself
+from sentinel_research.recoveries.phases import compose, phase_specs
 from sentinel_research.recoveries.unit_factors import held
 from sentinel_research.specs import PruneSpec, RecoverSpec, TrainSpec
-from sentinel_research.training import Adjustments, multiply, train
-
-_WHOLE = Phase(name="whole", share=1.0)
+from sentinel_research.training import Adjustments, UpdateScaling, train
 
 
 class Recovered(NamedTuple):
@@ -94,7 +93,7 @@ def recover(
             )
         inputs, made = adjust(inputs)
         report: dict[str, Any] = {"methods": spec.methods, "data": data.report, "phases": []}
-        _train_phases(inputs, made, always, report, progress or Silent())
+        _train_phases(inputs, made, compose(always, made), report, progress or Silent())
         result = inputs.model
         for one in reversed(made):
             result = one.finish(result) if one.finish is not None else result
@@ -110,22 +109,20 @@ def recover(
 def _train_phases(
     inputs: RecoveryInputs,
     made: list[Adjustment],
-    always: Any,
+    phases: list[Phase],
     report: dict[str, Any],
     progress: Progress,
 ) -> None:
-    phases = next((one.phases for one in made if one.phases), (_WHOLE,))
-    factors = always
-    for one in made:
-        factors = multiply(factors, one.factors)
-    for index, phase in enumerate(phases):
+    specs = phase_specs(inputs.spec.train, phases)
+    for phase, own in zip(phases, specs, strict=True):
+        _check_phase(inputs, phase, own)
+    for index, (phase, own) in enumerate(zip(phases, specs, strict=True)):
         adjustments = Adjustments(
-            factors=multiply(factors, phase.factors),
+            factors=phase.factors,
             loss_terms=tuple(one.loss for one in made if one.loss is not None),
             forward_arguments=merged_arguments(made),
             callbacks=tuple(callback for one in made for callback in one.callbacks),
         )
-        own = phase_spec(inputs.spec.train, phase)
         try:
             _, found = train(
                 inputs.model,
@@ -142,17 +139,15 @@ def _train_phases(
         report["phases"].append({"name": phase.name, **found})
 
 
-def phase_spec(spec: TrainSpec, phase: Phase) -> TrainSpec:
-    """The training of one phase: its share of the tokens, in batches of its own."""
-    num_steps = max(1, round(spec.num_steps * phase.share / phase.batch_factor))
-    return spec.model_copy(
-        update={
-            "num_steps": num_steps,
-            "batch_size": spec.batch_size * phase.batch_factor,
-            "accumulation_steps": spec.accumulation_steps * phase.batch_factor,
-            "learning_rate": spec.learning_rate * phase.learning_rate_factor,
-        }
-    )
+def _check_phase(inputs: RecoveryInputs, phase: Phase, spec: TrainSpec) -> None:
+    """Refuse before the first phase what would only fail in a later one."""
+    whole_batches(inputs.data.blocks, spec.batch_size)
+    if not UpdateScaling(inputs.model, phase.factors).num_moving(inputs.model):
+        raise UsageError(
+            f"nothing is left to train in the phase '{phase.name}': "
+            f"{', '.join(inputs.spec.methods)} hold every parameter of this model",
+            "leave a method out, or give a factor above 0",
+        )
 
 
 def _is_masked(model: PreTrainedModel) -> bool:
