@@ -99,8 +99,14 @@ _BUILT_IN = {
     "recoveries": {
         name: f"sentinel_research.recoveries.{name}:{name}"
         for name in (
+            "component_lr",
+            "distill",
             "full",
+            "gates",
             "heads",
+            "lora",
+            "per_head_lr",
+            "progressive",
         )
     },
 }

@@ -12,18 +12,17 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sentinel_research import distributed
 from sentinel_research.data.calibration_set import CalibrationSet
-from sentinel_research.data.training_set import TrainingSet, training_set
+from sentinel_research.data.training_set import TrainingSet, training_set, whole_batches
 from sentinel_research.errors import DivergedError, UsageError
 from sentinel_research.progress import Progress, Silent
 from sentinel_research.pruning import PruneReport, PruningPlan
 from sentinel_research.recoveries.inputs import Adjustment, Phase, RecoveryInputs
 from sentinel_research.recoveries.methods import adjust, merged_arguments, prunes_itself
+from sentinel_research.recoveries.phases import compose, phase_specs
 from sentinel_research.recoveries.unit_factors import held
 from sentinel_research.specs import PruneSpec, RecoverSpec, TrainSpec
-from sentinel_research.training import Adjustments, multiply, train
+from sentinel_research.training import Adjustments, UpdateScaling, train
 from sentinel_research.training.checkpoints import claim, last_checkpoint
-
-_WHOLE = Phase(name="whole", share=1.0)
 
 
 class Recovered(NamedTuple):
@@ -100,7 +99,8 @@ def recover(
             )
         inputs, made = distributed.together(lambda: adjust(inputs))
         report: dict[str, Any] = {"methods": spec.methods, "data": data.report, "phases": []}
-        _train_phases(inputs, made, always, report, (progress or Silent(), title))
+        phases = compose(always, made)
+        _train_phases(inputs, made, phases, report, (progress or Silent(), title))
         result = inputs.model
         for one in reversed(made):
             result = one.finish(result) if one.finish is not None else result
@@ -124,23 +124,19 @@ def _claim(inputs: RecoveryInputs) -> None:
 def _train_phases(
     inputs: RecoveryInputs,
     made: list[Adjustment],
-    always: Any,
+    phases: list[Phase],
     report: dict[str, Any],
     shown: tuple[Progress, str],
 ) -> None:
     progress, title = shown
-    phases = next((one.phases for one in made if one.phases), (_WHOLE,))
-    factors = always
-    for one in made:
-        factors = multiply(factors, one.factors)
-    for index, phase in enumerate(phases):
+    specs = distributed.together(lambda: _checked_specs(inputs, phases))
+    for index, (phase, own) in enumerate(zip(phases, specs, strict=True)):
         adjustments = Adjustments(
-            factors=multiply(factors, phase.factors),
+            factors=phase.factors,
             loss_terms=tuple(one.loss for one in made if one.loss is not None),
             forward_arguments=merged_arguments(made),
             callbacks=tuple(callback for one in made for callback in one.callbacks),
         )
-        own = phase_spec(inputs.spec.train, phase)
         try:
             _, found = train(
                 inputs.model,
@@ -159,17 +155,18 @@ def _train_phases(
         report["phases"].append({"name": phase.name, **found})
 
 
-def phase_spec(spec: TrainSpec, phase: Phase) -> TrainSpec:
-    """The training of one phase: its share of the tokens, in batches of its own."""
-    num_steps = max(1, round(spec.num_steps * phase.share / phase.batch_factor))
-    return spec.model_copy(
-        update={
-            "num_steps": num_steps,
-            "batch_size": spec.batch_size * phase.batch_factor,
-            "accumulation_steps": spec.accumulation_steps * phase.batch_factor,
-            "learning_rate": spec.learning_rate * phase.learning_rate_factor,
-        }
-    )
+def _checked_specs(inputs: RecoveryInputs, phases: list[Phase]) -> list[TrainSpec]:
+    """Every phase's training; what would only fail in a later one is refused before the first."""
+    specs = phase_specs(inputs.spec.train, phases)
+    for phase, own in zip(phases, specs, strict=True):
+        whole_batches(inputs.data.blocks, own.batch_size)
+        if not UpdateScaling(inputs.model, phase.factors).num_moving(inputs.model):
+            raise UsageError(
+                f"nothing is left to train in the phase '{phase.name}': "
+                f"{', '.join(inputs.spec.methods)} hold every parameter of this model",
+                "leave a method out, or give a factor above 0",
+            )
+    return specs
 
 
 def _is_masked(model: PreTrainedModel) -> bool:

@@ -58,6 +58,12 @@ def unit_factors(model: PreTrainedModel, factors: UnitFactors) -> dict[str, Tens
     return found
 
 
+def only(model: PreTrainedModel, slices: Mapping[str, Tensor]) -> dict[str, float | Tensor]:
+    """Factors that hold every parameter but these slices, also those that are tied."""
+    names = (name for name, _ in model.named_parameters(remove_duplicate=False))
+    return {name: slices.get(name, 0.0) for name in names}
+
+
 def _rows(structure: Structure, layer: int, projection: Projection, values: Tensor) -> Tensor:
     """The factor of every output of an input projection of attention."""
     groups = owners(structure, "kv_group", layer)["head"]

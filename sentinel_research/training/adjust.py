@@ -62,6 +62,9 @@ class UpdateScaling:
             if parameter is None:
                 raise ValueError(f"a factor names '{name}', which the model does not have")
             full = _expanded(name, factor, parameter)
+            if not parameter.requires_grad:
+                # no optimiser has it
+                continue
             if not full.any():
                 self._frozen.append(parameter)
             elif not bool((full == 1).all()):

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Int64
-from transformers import Trainer
+from transformers import EarlyStoppingCallback, Trainer
 from transformers.trainer_utils import EvalLoopOutput
 
 from sentinel_research import distributed
@@ -58,6 +58,24 @@ class AdjustedTrainer(Trainer):
         if is_new:
             self._scaling.attach(optimizer)
         return optimizer
+
+    def _run_epoch(self, *args: Any, **options: Any) -> None:
+        """Trainer's own pass over the data; none where the checkpoint is of the last step.
+
+        Trainer would do one step more of a training that ended inside a pass.
+        """
+        if self.state.global_step >= self.state.max_steps or self._has_waited():
+            self.control.should_training_stop = True
+            return
+        super()._run_epoch(*args, **options)
+
+    def _has_waited(self) -> bool:
+        """Whether early stopping has ended the training already."""
+        return any(
+            one.early_stopping_patience_counter >= one.early_stopping_patience
+            for one in self.callback_handler.callbacks
+            if isinstance(one, EarlyStoppingCallback)
+        )
 
     def compute_loss(
         self,
