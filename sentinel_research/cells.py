@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sentinel_research import distributed
 from sentinel_research.cell_plan import PlannedCell
 from sentinel_research.errors import DivergedError, SentinelError
 from sentinel_research.pruner import Pruner
@@ -51,7 +52,8 @@ def run_cell(
         cell.error, cell.status = None, "started"
         model, plan = prepared.model, None
         if planned.prune is not None and not prepared.recoverer.prunes(planned):
-            model, report = prepared.pruner.prune(planned.prune)
+            spec = planned.prune
+            model, report = distributed.together(lambda: prepared.pruner.prune(spec))
             cell.prune, plan = report.model_dump(mode="json"), report.plan
             record.write(folder)
         if planned.recover is not None:
@@ -60,11 +62,16 @@ def run_cell(
             )
             cell.prune = pruned.model_dump(mode="json") if pruned is not None else cell.prune
             record.write(folder)
-        if _is_saved(recipe, planned):
-            _save(model, prepared.tokenizer, cell, folder)
-        evaluate_cell(recipe, model, prepared.tokenizer, cell, folder)
-        # only now is nothing lost with the checkpoints
-        shutil.rmtree(own / RECOVERY_FOLDER, ignore_errors=True)
+        found = model
+
+        def finish() -> None:
+            if _is_saved(recipe, planned):
+                _save(found, prepared.tokenizer, cell, folder)
+            evaluate_cell(recipe, found, prepared.tokenizer, cell, folder)
+            # only now is nothing lost with the checkpoints
+            shutil.rmtree(own / RECOVERY_FOLDER, ignore_errors=True)
+
+        distributed.on_main(finish)
         cell.status = "done"
     except DivergedError as error:
         cell.recover, cell.status, cell.error = error.report, "failed", str(error)

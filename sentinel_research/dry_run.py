@@ -53,18 +53,7 @@ def dry_run(recipe: Recipe) -> Preview:
         use_mirror(recipe.data)
     find_tasks(recipe.evaluate.tasks)
     check_examples(recipe.evaluate)
-    lines = [f"tasks found: {', '.join(recipe.evaluate.tasks) or 'none, only training'}"]
-    if recipe.train is not None:
-        lines.append(
-            f"training: {recipe.train.num_steps} steps of {recipe.train.batch_size} x "
-            f"{recipe.train.sequence_length} tokens of {', '.join(recipe.train.corpora)}"
-        )
-    if recipe.evaluate.long_context is not None:
-        asked = recipe.evaluate.long_context
-        lines.append(
-            f"long context: {asked.num_sequences} sequences of {asked.corpus}, {asked.split}, up "
-            f"to {asked.lengths[-1]:,} tokens"
-        )
+    lines = _stages(recipe)
     if recipe.compare is not None:
         return Preview("\n".join([*lines, *_comparison(recipe)]), 0)
     lines.append(f"models to evaluate: {len(cells)}")
@@ -104,17 +93,39 @@ def _recoveries(cells: list[PlannedCell]) -> list[str]:
     ]
 
 
+def _stages(recipe: Recipe) -> list[str]:
+    """What the recipe asks for, before any model is looked at."""
+    lines = [f"tasks found: {', '.join(recipe.evaluate.tasks) or 'none, only training'}"]
+    if recipe.train is not None:
+        lines.append(
+            f"training: {recipe.train.num_steps} steps of {recipe.train.batch_size} x "
+            f"{recipe.train.sequence_length} tokens of {', '.join(recipe.train.corpora)}"
+        )
+    if recipe.evaluate.long_context is not None:
+        asked = recipe.evaluate.long_context
+        lines.append(
+            f"long context: {asked.num_sequences} sequences of {asked.corpus}, {asked.split}, up "
+            f"to {asked.lengths[-1]:,} tokens"
+        )
+    return lines
+
+
 def _comparison(recipe: Recipe) -> list[str]:
     """The compared architectures in their matched sizes, and every model that is trained."""
     assert recipe.compare is not None  # the caller's recipe compares
     cells = plan_comparison(recipe.compare)
-    lines = ["architectures as matched:"]
+    lines = ["architectures as matched:" if recipe.compare.match else "architectures:"]
     for name, one in match_all(recipe).items():
         config = ", ".join(f"{key} {value}" for key, value in one["config"].items())
+        agency = recipe.compare.architectures[name].agency
+        added = "" if agency is None else f" with {agency.in_words()}"
+        frozen = f" ({one['num_frozen']:,} frozen)" if one["num_frozen"] else ""
+        is_matched = recipe.compare.match is not None
+        off = f", {one['deviation']:+.2%} off the target" if is_matched else ""
         lines.append(
-            f"  {name}: {one['num_non_embedding']:,} parameters without embeddings of "
-            f"{one['num_parameters']:,}, {one['flops_per_token']:,.0f} training FLOPs per token, "
-            f"{one['deviation']:+.2%} off the target ({config})"
+            f"  {name}{added}: {one['num_non_embedding']:,} parameters without embeddings{frozen} "
+            f"of {one['num_parameters']:,}, {one['flops_per_token']:,.0f} training FLOPs per "
+            f"token{off} ({config})"
         )
     lines.append(f"models to train or fit: {len(cells)}")
     return [*lines, *(f"  {cell.id}" for cell in cells)]

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from sentinel_research.distributed import is_main
 from sentinel_research.errors import SentinelError, UsageError
 
 SCHEMA_VERSION = 1
@@ -187,9 +188,10 @@ class RunRecord(_Part):
         return [check for check in checks if not check.passed]
 
     def write(self, folder: Path) -> Path:
-        """Write `record.json` into `folder` atomically and return its path."""
+        """Write `record.json` into `folder` atomically and return its path; main process only."""
         path = folder / RECORD_FILE
-        write_atomically(path, self.model_dump_json(indent=1) + "\n")
+        if is_main():
+            write_atomically(path, self.model_dump_json(indent=1) + "\n")
         return path
 
     @classmethod

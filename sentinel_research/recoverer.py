@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sentinel_research import distributed
 from sentinel_research.cell_plan import PlannedCell
 from sentinel_research.progress import Progress
 from sentinel_research.pruner import Pruner
@@ -67,18 +68,19 @@ class Recoverer:
         from sentinel_research.recoveries import recover
 
         assert planned.recover is not None  # the caller's cell has one
-        self._progress.start(planned.id, planned.recover.train.num_steps)
+        spec = planned.recover
         return recover(
             model,
-            planned.recover,
+            spec,
             self._tokenizer,
             plan=plan,
             prune=planned.prune,
             calibration=self._pruner.calibration(planned.prune) if planned.prune else None,
             teacher=self._model,
-            data=self._text(planned.recover.train),
+            data=distributed.together(lambda: self._text(spec.train)),
             folder=folder,
             progress=self._progress,
+            title=planned.id,
         )
 
     def _text(self, spec: TrainSpec) -> "TrainingSet":

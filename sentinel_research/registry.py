@@ -100,9 +100,15 @@ _BUILT_IN = {
         name: f"sentinel_research.recoveries.{name}:{name}"
         for name in (
             "adaptive_masking",
+            "component_lr",
+            "distill",
             "full",
+            "gates",
             "gradual",
             "heads",
+            "lora",
+            "per_head_lr",
+            "progressive",
             "regrow",
             "rounds",
         )

@@ -6,7 +6,8 @@
 import importlib
 from typing import TYPE_CHECKING
 
-from sentinel_research.pruning.plan import PruningPlan, make_plan, parse_plan
+from sentinel_research.pruning.plan import PruningPlan
+from sentinel_research.pruning.planning import make_plan, parse_plan
 
 if TYPE_CHECKING:
     from sentinel_research.pruning.algebra import difference, merge, transfer

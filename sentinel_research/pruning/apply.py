@@ -11,7 +11,8 @@ from sentinel_research.pruning.algebra import transfer
 from sentinel_research.pruning.calibrate import Totals
 from sentinel_research.pruning.compensate import MEAN_OUTPUTS, add_mean_outputs
 from sentinel_research.pruning.gates import mask
-from sentinel_research.pruning.plan import PruningPlan, make_plan
+from sentinel_research.pruning.plan import PruningPlan
+from sentinel_research.pruning.planning import make_plan
 from sentinel_research.pruning.report import PruneReport, probe_length, report_of
 from sentinel_research.pruning.score import WEIGHT_KINDS, Scores, UnitValues, score_units
 from sentinel_research.pruning.select import Chosen, Selection, normalised, select
@@ -76,20 +77,40 @@ def plan_units(
     if spec.granularities[0] in WEIGHT_KINDS:
         return Planned(sparsify(model, spec, scores, calibration, first)[1], None, None)
     if pattern is not None:
-        moved = transfer(
-            pattern,
-            structure,
-            scores.values,
-            whole_groups="kv_group" in spec.granularities,
-            min_per_layer=spec.min_per_layer,
-        )
-        origin = {"fraction": spec.fraction, "granularity": spec.granularities}
-        return Planned(moved.model_copy(update={**origin, **_origin(scores)}), None, None)
+        return Planned(_moved(pattern, structure, spec, scores), None, None)
     length = probe_length(model)
     earlier = removed_units(structure, spec.granularities, first.kept) if first else None
     selection = _choose(structure, spec, scores.values, length, earlier)
+    overlap = None
+    if scores.halves is not None:
+        one, other = (
+            _chosen(_choose(structure, spec, values, length, earlier)) for values in scores.halves
+        )
+        overlap = len(one & other) / len(one | other) if one | other else 1.0
+    return Planned(_without(selection, structure, spec, scores), selection, overlap)
+
+
+def _moved(
+    pattern: PruningPlan, structure: Structure, spec: PruneSpec, scores: Scores
+) -> PruningPlan:
+    """The plan that removes what `pattern` removes of its own model."""
+    moved = transfer(
+        pattern,
+        structure,
+        scores.values,
+        whole_groups="kv_group" in spec.granularities,
+        min_per_layer=spec.min_per_layer,
+    )
+    origin = {"fraction": spec.fraction, "granularity": spec.granularities}
+    return moved.model_copy(update={**origin, **_origin(scores)})
+
+
+def _without(
+    selection: Selection, structure: Structure, spec: PruneSpec, scores: Scores
+) -> PruningPlan:
+    """The plan that removes the selected units."""
     kept = kept_parts(structure, selection.removed)
-    made = make_plan(
+    return make_plan(
         structure,
         [layer.heads for layer in kept],
         neurons=[layer.neurons for layer in kept],
@@ -105,13 +126,6 @@ def plan_units(
         granularity=spec.granularities,
         **_origin(scores),
     )
-    overlap = None
-    if scores.halves is not None:
-        one, other = (
-            _chosen(_choose(structure, spec, values, length, earlier)) for values in scores.halves
-        )
-        overlap = len(one & other) / len(one | other) if one | other else 1.0
-    return Planned(made, selection, overlap)
 
 
 def _check_pattern(spec: PruneSpec, pattern: PruningPlan | None) -> None:

@@ -4,7 +4,7 @@ import torch
 
 from sentinel_research.models.layout import structure_of
 from sentinel_research.recoveries.inputs import Adjustment, RecoveryInputs
-from sentinel_research.recoveries.unit_factors import unit_factors
+from sentinel_research.recoveries.unit_factors import only, unit_factors
 from sentinel_research.registry import recovery
 from sentinel_research.specs import Spec
 
@@ -26,9 +26,4 @@ def heads(inputs: RecoveryInputs, options: HeadsOptions) -> Adjustment:  # noqa:
     """
     counts = structure_of(inputs.model.config).num_units("head")
     slices = unit_factors(inputs.model, {"head": [torch.ones(count) for count in counts]})
-    return Adjustment(
-        factors={
-            name: slices.get(name, 0.0)
-            for name, _ in inputs.model.named_parameters(remove_duplicate=False)
-        }
-    )
+    return Adjustment(factors=only(inputs.model, slices))

@@ -64,6 +64,8 @@ class Adjustment:
 
     model: PreTrainedModel | None = None
     """In place of the model that was given; None keeps it."""
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    """Parameters of the model that was given which have another name in `model`."""
     factors: Factors = field(default_factory=dict)
     """See `training.Adjustments`."""
     changing: Mapping[str, Tensor] = field(default_factory=dict)

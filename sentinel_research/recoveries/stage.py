@@ -10,18 +10,19 @@ from typing import Any, NamedTuple
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from sentinel_research import distributed
 from sentinel_research.data.calibration_set import CalibrationSet
-from sentinel_research.data.training_set import TrainingSet, training_set
+from sentinel_research.data.training_set import TrainingSet, training_set, whole_batches
 from sentinel_research.errors import DivergedError, UsageError
 from sentinel_research.progress import Progress, Silent
 from sentinel_research.pruning import PruneReport, PruningPlan
 from sentinel_research.recoveries.inputs import Adjustment, Phase, RecoveryInputs
 from sentinel_research.recoveries.methods import adjust, merged_arguments, prunes_itself
+from sentinel_research.recoveries.phases import compose, phase_specs
 from sentinel_research.recoveries.unit_factors import held
 from sentinel_research.specs import PruneSpec, RecoverSpec, TrainSpec
-from sentinel_research.training import Adjustments, multiply, train
-
-_WHOLE = Phase(name="whole", share=1.0)
+from sentinel_research.training import Adjustments, UpdateScaling, train
+from sentinel_research.training.checkpoints import claim, last_checkpoint
 
 
 class Recovered(NamedTuple):
@@ -47,6 +48,7 @@ def recover(
     data: TrainingSet | None = None,
     folder: Path | None = None,
     progress: Progress | None = None,
+    title: str = "recovery",
 ) -> Recovered:
     """Train a pruned model back.
 
@@ -62,8 +64,10 @@ def recover(
         teacher: The model before pruning, for methods that learn from it.
         data: Blocks, where the caller has them already; packed from `spec.train` otherwise.
         folder: Checkpoints go here, an interrupted recovery with the same folder resumes; a
-            temporary folder by default.
+            temporary folder by default, which stays only where training diverged after a
+            checkpoint.
         progress: Who is told about every step.
+        title: What is recovered, for people.
 
     Returns:
         The recovered model, its report, and the pruning's if a method pruned.
@@ -73,7 +77,7 @@ def recover(
         DataError: with fewer blocks than one batch.
         DivergedError: see `training.train`; with the stage's report up to there.
     """
-    data = data or training_set(spec.train, tokenizer)
+    data = data or distributed.together(lambda: training_set(spec.train, tokenizer))
     with _workspace(folder) as workspace:
         inputs = RecoveryInputs(
             model=_trainable(model),
@@ -86,15 +90,17 @@ def recover(
             teacher=teacher,
             folder=workspace,
         )
+        _claim(inputs)
         always = held(inputs.model, plan)
         if prunes_itself(spec.methods) and prune is None:
             raise UsageError(
                 f"{' and '.join(spec.methods)} prunes while it trains, and no pruning was given",
                 "give `prune`, with a scorer and a fraction",
             )
-        inputs, made = adjust(inputs)
+        inputs, made = distributed.together(lambda: adjust(inputs))
         report: dict[str, Any] = {"methods": spec.methods, "data": data.report, "phases": []}
-        _train_phases(inputs, made, always, report, progress or Silent())
+        phases = compose(always, made)
+        _train_phases(inputs, made, phases, report, (progress or Silent(), title))
         result = inputs.model
         for one in reversed(made):
             result = one.finish(result) if one.finish is not None else result
@@ -107,26 +113,31 @@ def recover(
     return Recovered(result.eval(), report, pruned)
 
 
+def _claim(inputs: RecoveryInputs) -> None:
+    """A folder with checkpoints of other methods is not gone on with: they fit in shape."""
+    prune = inputs.prune.model_dump(mode="json") if inputs.prune is not None else None
+    is_begun = any(last_checkpoint(one) for one in inputs.folder.glob("phase*"))
+    request = {"methods": inputs.spec.methods, "the pruning": prune}
+    distributed.together(lambda: claim(inputs.folder, request, is_begun=is_begun))
+
+
 def _train_phases(
     inputs: RecoveryInputs,
     made: list[Adjustment],
-    always: Any,
+    phases: list[Phase],
     report: dict[str, Any],
-    progress: Progress,
+    shown: tuple[Progress, str],
 ) -> None:
-    phases = next((one.phases for one in made if one.phases), (_WHOLE,))
-    factors = always
-    for one in made:
-        factors = multiply(factors, one.factors)
-    for index, phase in enumerate(phases):
+    progress, title = shown
+    specs = distributed.together(lambda: _checked_specs(inputs, phases))
+    for index, (phase, own) in enumerate(zip(phases, specs, strict=True)):
         adjustments = Adjustments(
-            factors=multiply(factors, phase.factors),
+            factors=phase.factors,
             changing=tuple(one.changing for one in made if one.changing),
             loss_terms=tuple(one.loss for one in made if one.loss is not None),
             forward_arguments=merged_arguments(made),
             callbacks=tuple(callback for one in made for callback in one.callbacks),
         )
-        own = phase_spec(inputs.spec.train, phase)
         try:
             _, found = train(
                 inputs.model,
@@ -136,6 +147,8 @@ def _train_phases(
                 validation=inputs.data.validation,
                 progress=progress,
                 adjustments=adjustments,
+                tokenizer=inputs.tokenizer,
+                title=title if len(phases) == 1 else f"{title}, {phase.name}",
             )
         except DivergedError as error:
             report["phases"].append({"name": phase.name, **error.report})
@@ -143,17 +156,18 @@ def _train_phases(
         report["phases"].append({"name": phase.name, **found})
 
 
-def phase_spec(spec: TrainSpec, phase: Phase) -> TrainSpec:
-    """The training of one phase: its share of the tokens, in batches of its own."""
-    num_steps = max(1, round(spec.num_steps * phase.share / phase.batch_factor))
-    return spec.model_copy(
-        update={
-            "num_steps": num_steps,
-            "batch_size": spec.batch_size * phase.batch_factor,
-            "accumulation_steps": spec.accumulation_steps * phase.batch_factor,
-            "learning_rate": spec.learning_rate * phase.learning_rate_factor,
-        }
-    )
+def _checked_specs(inputs: RecoveryInputs, phases: list[Phase]) -> list[TrainSpec]:
+    """Every phase's training; what would only fail in a later one is refused before the first."""
+    specs = phase_specs(inputs.spec.train, phases)
+    for phase, own in zip(phases, specs, strict=True):
+        whole_batches(inputs.data.blocks, own.batch_size)
+        if not UpdateScaling(inputs.model, phase.factors).num_moving(inputs.model):
+            raise UsageError(
+                f"nothing is left to train in the phase '{phase.name}': "
+                f"{', '.join(inputs.spec.methods)} hold every parameter of this model",
+                "leave a method out, or give a factor above 0",
+            )
+    return specs
 
 
 def _is_masked(model: PreTrainedModel) -> bool:
@@ -175,8 +189,14 @@ def _workspace(folder: Path | None) -> Iterator[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         yield folder
         return
-    temporary = Path(tempfile.mkdtemp(prefix="recovery-"))
+    temporary = Path(distributed.from_main(lambda: tempfile.mkdtemp(prefix="recovery-")))
+    is_wanted = False
     try:
         yield temporary
+    except DivergedError:
+        # its message names the last good checkpoint
+        is_wanted = any(last_checkpoint(one) is not None for one in temporary.glob("phase*"))
+        raise
     finally:
-        shutil.rmtree(temporary)
+        if distributed.is_main() and not is_wanted:
+            shutil.rmtree(temporary)

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from sentinel_research.models.anatomy import Projection, anatomy_of
+from sentinel_research.models.anatomy import anatomy_of
+from sentinel_research.models.anatomy_schema import Projection
 from sentinel_research.models.layout import projection_rows, structure_of
 from sentinel_research.pruning import PruningPlan
 from sentinel_research.pruning.gates import plan_gates
@@ -55,6 +56,12 @@ def unit_factors(model: PreTrainedModel, factors: UnitFactors) -> dict[str, Tens
             if path not in outputs and f"{path}.bias" in names:
                 found[f"{path}.bias"] = vector
     return found
+
+
+def only(model: PreTrainedModel, slices: Mapping[str, Tensor]) -> dict[str, float | Tensor]:
+    """Factors that hold every parameter but these slices, also those that are tied."""
+    names = (name for name, _ in model.named_parameters(remove_duplicate=False))
+    return {name: slices.get(name, 0.0) for name in names}
 
 
 def _rows(structure: Structure, layer: int, projection: Projection, values: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from sentinel_research.specs.prune import (
 )
 from sentinel_research.specs.recipe import EvalSpec, Recipe
 from sentinel_research.specs.recover import Methods, RecoverGrid, RecoverSpec, RecoverVariant
+from sentinel_research.specs.samples import SampleSpec
 from sentinel_research.specs.train import TrainSpec
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "RecoverGrid",
     "RecoverSpec",
     "RecoverVariant",
+    "SampleSpec",
     "Spec",
     "StatePolicy",
     "TrainSpec",

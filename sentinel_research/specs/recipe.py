@@ -88,6 +88,8 @@ def _check_comparison(recipe: Recipe) -> None:
     assert recipe.compare is not None
     if recipe.model.pretrained is not None or recipe.model.architecture is not None:
         raise ValueError("`compare` names the architectures: leave `model.architecture` out")
+    if recipe.model.agency is not None:
+        raise ValueError("`compare` compares agency too: give it to one of `compare.architectures`")
     if recipe.prune is not None or recipe.recover is not None:
         raise ValueError("`compare` trains and measures: leave `prune` and `recover` out")
     if recipe.train is None:

@@ -6,6 +6,7 @@ from pydantic import Field, field_validator, model_validator
 from typing_extensions import Self
 
 from sentinel_research.specs.base import Spec
+from sentinel_research.specs.samples import SampleSpec
 
 Schedule = Literal["cosine", "linear", "constant", "inverse_sqrt", "warmup_stable_decay"]
 _ENDS_AT_FRACTION = ("cosine", "warmup_stable_decay")
@@ -25,7 +26,7 @@ class TrainSpec(Spec):
     sequence_length: int = Field(default=128, gt=1)
     """Tokens per training sequence."""
     batch_size: int = Field(default=32, gt=0)
-    """Sequences per step."""
+    """Sequences per step, of all processes together."""
     accumulation_steps: int = Field(default=1, gt=0)
     """Parts that a step's batch is computed in, one after the other, to save memory."""
     learning_rate: float = Field(default=1e-3, gt=0)
@@ -57,6 +58,8 @@ class TrainSpec(Spec):
     """Stop after so many validations without a new lowest loss; null trains all steps."""
     max_loss_ratio: float = Field(default=2.0, gt=1)
     """Training has diverged where the loss is this many times that of the first step."""
+    samples: SampleSpec | None = None
+    """Texts that are written while training, for the record; null writes none."""
     seed: int = 0
     """Initialisation, data order and dropout."""
 

@@ -13,7 +13,7 @@ from sentinel_research.training.agency import (
     measure_heads,
     update_heads,
 )
-from sentinel_research.training.trainer import train
+from sentinel_research.training.trainer import check_training, train
 
 __all__ = [
     "Adjustments",
@@ -21,6 +21,7 @@ __all__ = [
     "Factors",
     "LossTerm",
     "UpdateScaling",
+    "check_training",
     "expected_l0",
     "measure_heads",
     "multiply",

@@ -91,6 +91,9 @@ class UpdateScaling:
                 raise ValueError(f"a factor names '{name}', which the model does not have")
             fixed = _checked(name, factors.get(name, 1.0), parameter)
             live = [_checked(name, one[name], parameter) for one in changing if name in one]
+            if not parameter.requires_grad:
+                # no optimiser has it
+                continue
             if not fixed.any():
                 self._frozen.append(parameter)
             elif live or not bool((fixed == 1).all()):

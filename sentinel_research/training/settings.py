@@ -6,7 +6,10 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, TrainingArguments
 
+from sentinel_research import distributed
 from sentinel_research.errors import UsageError
+from sentinel_research.models import ANATOMIES, context_length
+from sentinel_research.models.anatomy import family_of
 from sentinel_research.specs import TrainSpec
 
 _CHECKPOINTS_PER_RUN = 5
@@ -14,18 +17,35 @@ _LOGS_PER_RUN = 40
 _DECAY_SHARE = 0.2
 
 
-def check_settings(model: PreTrainedModel, spec: TrainSpec) -> None:
+def check_settings(model: PreTrainedModel, spec: TrainSpec, sequence_length: int) -> None:
     """Refuse what would otherwise fail in the middle, or quietly do something else.
 
     Args:
         model: On its device.
         spec: What is asked for.
+        sequence_length: Tokens of the blocks.
 
     Raises:
         UsageError: for fp16 on a CPU, bf16 on a GPU without it, gradient checkpointing of a model
-            that has none, or half-precision weights.
+            that has none, half-precision weights, blocks longer than the model's context, or a
+            batch that the processes cannot share.
     """
     device = model.device.type
+    parts = spec.accumulation_steps * distributed.num_processes()
+    if spec.batch_size % parts:
+        raise UsageError(
+            f"`train.batch_size` = {spec.batch_size} is of all processes together, and cannot be "
+            f"divided by {distributed.num_processes()} processes x `train.accumulation_steps` = "
+            f"{spec.accumulation_steps}",
+            f"take a multiple of {parts}, or start another number of processes",
+        )
+    longest = context_length(model.config) if family_of(model.config) in ANATOMIES else None
+    if longest is not None and sequence_length > longest:
+        raise UsageError(
+            f"`train.sequence_length` = {sequence_length} is longer than the model's context of "
+            f"{longest} tokens",
+            f"take at most {longest}, or a model with a longer context",
+        )
     if spec.precision == "fp16" and device == "cpu":
         raise UsageError(
             "`train.precision` = fp16 needs a GPU: its gradients are scaled there only",
@@ -53,7 +73,7 @@ def training_arguments(spec: TrainSpec, folder: Path, device: torch.device) -> T
         folder: Of the checkpoints.
         device: Where the model is.
     """
-    micro_batch = spec.batch_size // spec.accumulation_steps
+    micro_batch = spec.batch_size // (spec.accumulation_steps * distributed.num_processes())
     return TrainingArguments(
         output_dir=str(folder),
         max_steps=spec.num_steps,

@@ -170,7 +170,7 @@ def test_defect_is_one_line_without_debug_and_a_traceback_with_it(
     [
         (
             "recipes",
-            ["demo", "criteria-stories260k", "shakespeare-heads", "structured-unstructured"],
+            ["demo", "recovery-demo", "criteria-stories260k", "structured-unstructured"],
         ),
         (
             "scorers",

@@ -1,5 +1,9 @@
 """A tiny pruned model and text to train it back on."""
 
+import contextlib
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,8 +15,10 @@ from sentinel_research.data.calibration_set import CalibrationSet
 from sentinel_research.data.training_set import TrainingSet
 from sentinel_research.models.tiny import byte_tokenizer, tiny_model
 from sentinel_research.pruning import PruningPlan, prune
-from sentinel_research.recoveries import Recovered, recover
+from sentinel_research.recoveries import Recovered, RecoveryInputs, recover
+from sentinel_research.recoveries.unit_factors import held
 from sentinel_research.specs import PruneSpec, RecoverSpec, TrainSpec
+from sentinel_research.training.watch import Watch
 
 LENGTH = 16
 TRAIN = {"corpus": "synthetic", "num_steps": 6, "batch_size": 4, "sequence_length": LENGTH}
@@ -86,3 +92,74 @@ def pruned_in_training(
         teacher=dense,
         **{"data": text._replace(validation=None), "calibration": calibration(), **options},
     )
+
+
+def inputs_of(
+    one: Subject, text: TrainingSet, methods: dict[str, dict[str, Any]] | None = None
+) -> RecoveryInputs:
+    """What `recover` hands a method; the model is the subject's own, not a copy."""
+    return RecoveryInputs(
+        model=one.pruned,
+        tokenizer=byte_tokenizer(),
+        spec=spec_of(methods),
+        data=text._replace(validation=None),
+        plan=one.plan,
+        prune=one.spec,
+        calibration=None,
+        teacher=one.dense,
+        folder=Path("unused"),
+    )
+
+
+def changed(before: PreTrainedModel, after: PreTrainedModel) -> set[str]:
+    """Parameters that are new, or of which any bit differs."""
+    old = dict(before.named_parameters())
+    return {
+        name
+        for name, new in after.named_parameters()
+        if name not in old or not torch.equal(new, old[name])
+    }
+
+
+def assert_held(one: Subject, after: PreTrainedModel) -> None:
+    """What pruning took out keeps every bit."""
+    before = dict(one.pruned.named_parameters())
+    for name, factor in held(one.pruned, one.plan).items():
+        still = factor.expand_as(before[name]) == 0
+        assert torch.equal(after.get_parameter(name)[still], before[name][still]), name
+
+
+class PowerCutError(Exception):
+    """Stands for a power cut."""
+
+
+@contextlib.contextmanager
+def cut_off(monkeypatch: pytest.MonkeyPatch, at: int) -> Iterator[None]:
+    """Training inside the block ends at the end of its `at`-th step, all phases counted."""
+    original, count = Watch.on_step_end, itertools.count(1)
+
+    def fails(self: Watch, args: Any, state: Any, control: Any, **about: Any) -> None:
+        original(self, args, state, control, **about)
+        if next(count) == at:
+            raise PowerCutError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Watch, "on_step_end", fails)
+        yield
+
+
+def assert_resumes_exactly(
+    one: Subject,
+    spec: RecoverSpec,
+    text: TrainingSet,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    at: int = 4,
+) -> None:
+    """An interrupted recovery ends with the bits of an uninterrupted one."""
+    whole = recovered(one, spec, text, folder=folder / "whole").model
+    with cut_off(monkeypatch, at), pytest.raises(PowerCutError):
+        recovered(one, spec, text, folder=folder / "cut")
+    torch.manual_seed(99)
+    again = recovered(one, spec, text, folder=folder / "cut").model
+    assert not changed(whole, again)

@@ -1,5 +1,6 @@
 """The recover stage: what pruning took out stays out, and nothing that was given is changed."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import torch
 from transformers import PreTrainedModel
 
 from sentinel_research.data.training_set import TrainingSet
-from sentinel_research.errors import DivergedError, UsageError
+from sentinel_research.errors import DataError, DivergedError, UsageError
 from sentinel_research.models.tiny import FAMILIES
 from sentinel_research.pruning import remove
 from sentinel_research.recoveries.unit_factors import held
@@ -125,6 +126,49 @@ def test_diverged_recovery_keeps_its_history(text: TrainingSet) -> None:
         recovered(subject(), spec, text)
     assert caught.value.report["phases"][0]["diverged"]["step"] >= 1
     assert caught.value.report["methods"] == {"full": {}}
+
+
+def test_diverged_recovery_names_the_last_good_checkpoint_and_keeps_it(text: TrainingSet) -> None:
+    """In a folder of nobody, too."""
+    one = subject()
+    calls = iter(range(1000))
+
+    def poison(_module: Any, _args: Any, output: Any) -> Any:
+        # the first call counts operations on a copy
+        if next(calls) >= 5:
+            output.loss = output.loss * float("nan")
+        return output
+
+    one.pruned.register_forward_hook(poison)
+    with pytest.raises(DivergedError, match="is nan") as caught:
+        recovered(one, spec_of(), text)
+    phase = caught.value.report["phases"][0]
+    kept = Path(phase["diverged"]["last_checkpoint"])
+    assert str(kept) in caught.value.message
+    assert (kept / "model.safetensors").exists()
+    shutil.rmtree(kept.parents[1])
+
+
+def test_too_little_text_for_a_batch_is_refused(text: TrainingSet) -> None:
+    few = text._replace(blocks=text.blocks[:3])
+    with pytest.raises(DataError, match="3 blocks of 16 tokens, fewer than one batch of 4"):
+        recovered(subject(), spec_of(), few)
+
+
+def test_folder_of_another_recovery_is_refused(text: TrainingSet, tmp_path: Path) -> None:
+    recovered(subject(), spec_of(), text, folder=tmp_path)
+    with pytest.raises(UsageError, match="another request: methods was") as caught:
+        recovered(subject(), spec_of({"heads": {}}), text, folder=tmp_path)
+    assert str(tmp_path) in caught.value.message
+    other = subject(fraction=0.6)
+    with pytest.raises(UsageError, match="another request: the pruning was"):
+        recovered(other, spec_of(), text, folder=tmp_path)
+
+
+def test_samples_of_a_recovery_are_in_its_report(text: TrainingSet) -> None:
+    spec = spec_of(samples={"prompts": ["ab"], "every": 3, "max_new_tokens": 2})
+    phase = recovered(subject(), spec, text).report["phases"][0]
+    assert [one["step"] for one in phase["samples"]] == [0, 3, 6]
 
 
 def test_early_stopping_ends_and_restores_the_best_weights(text: TrainingSet) -> None:

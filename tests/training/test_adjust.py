@@ -108,3 +108,13 @@ def test_loss_terms_act_in_training_and_not_in_validation(
     assert twice["losses"][0]["loss"] == pytest.approx(2 * plain["losses"][0]["loss"], rel=1e-5)
     # one AdamW step hardly depends on the gradient's size: what is validated is the plain loss
     assert twice["validation"][0]["loss"] == pytest.approx(plain["validation"][0]["loss"], rel=1e-3)
+
+
+def test_parameter_that_is_frozen_already_is_not_counted_again() -> None:
+    model = make_model()
+    everything = UpdateScaling(model, {}).num_moving(model)
+    parameter = model.get_parameter(NAME).requires_grad_(False)
+    half = torch.ones(16, 48)
+    half[:, ::2] = 0
+    moving = UpdateScaling(model, {NAME: half}).num_moving(model)
+    assert moving == everything - parameter.numel()

@@ -7,6 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "sentinel_research"
 FLOORS = {
+    "distributed": 0,
     "environment": 0,
     "errors": 0,
     "memory": 0,
@@ -30,6 +31,7 @@ FLOORS = {
     "cli": 6,
     "dry_run": 5,
     "cells": 4,
+    "budgets": 4,
     "cell_plan": 4,
     "comparison": 4,
     "pruner": 4,
