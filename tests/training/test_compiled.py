@@ -12,7 +12,9 @@ from sentinel_research.training import train
 
 # a compiler at work takes a minute
 @pytest.mark.slow
-# torch.compile looks at the gradients of what its graph hands over, which have none
+# torch.compile uses parts of torch that torch deprecates, and looks at gradients of what its graph
+# hands over, which has none
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
 def test_compiled_training_has_the_losses_of_plain_training(tmp_path: Path) -> None:
     blocks = np.random.default_rng(0).integers(0, 200, size=(8, 12))
