@@ -62,6 +62,7 @@ def run_cell(
             )
             cell.prune = pruned.model_dump(mode="json") if pruned is not None else cell.prune
             record.write(folder)
+            model = _laid_out(recipe, model, prepared.model, pruned.plan if pruned else plan)
         found = model
 
         def finish() -> None:
@@ -79,6 +80,15 @@ def run_cell(
         cell.status, cell.error = "failed", str(error)
     finally:
         record.write(folder)
+
+
+def _laid_out(recipe: Recipe, model: Any, dense: Any, plan: Any) -> Any:
+    """The recovered model in the layout that the recipe asks for."""
+    from sentinel_research.pruning import expand
+
+    if recipe.recover is None or recipe.recover.layout == "pruned" or plan is None:
+        return model
+    return expand(model, dense, plan)
 
 
 def _is_saved(recipe: Recipe, planned: PlannedCell) -> bool:

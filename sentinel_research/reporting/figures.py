@@ -74,27 +74,54 @@ def is_crowded(curves: TaskCurves) -> bool:
     return len(curves.curves) > len(COLOURS)
 
 
-def draw_losses(losses: Sequence[dict[str, Any]], synthetic_data: bool) -> Drawing:
+def draw_losses(
+    losses: Sequence[dict[str, Any]],
+    synthetic_data: bool,
+    *,
+    validation: Sequence[dict[str, Any]] = (),
+    name: str = "training",
+) -> Drawing:
     """Draw the loss against the step of training.
 
     Args:
         losses: `{"step": int, "loss": nats per token}`, at least one.
         synthetic_data: Whether to mark the figure.
+        validation: The same of the validations.
+        name: What was trained; also the beginning of the file's name.
     """
     if not losses:
         raise ValueError("no loss was recorded: there is nothing to draw")
     steps = [entry["step"] for entry in losses]
     values = [entry["loss"] for entry in losses]
     with drawing_style():
-        figure, axes = _new_figure("training", synthetic_data, False)
-        axes.plot(steps, values, color=COLOURS[0], linewidth=1.8, gid="loss")
+        figure, axes = _new_figure(name, synthetic_data, False)
+        axes.plot(steps, values, color=COLOURS[0], linewidth=1.8, gid="loss", label="training")
         axes.set_xlabel("step")
         axes.set_ylabel("training loss (nats per token)")
         words = (
             f"loss {number(values[0])} at step {steps[0]}, {number(values[-1])} at step {steps[-1]}"
         )
+        if validation:
+            _draw_validation(axes, validation)
+            _draw_legend(figure, axes)
+            axes.set_ylabel("loss (nats per token)")
+            last = validation[-1]
+            words += f"; validation loss {number(last['loss'])} at step {last['step']}"
         title = "Training loss against step"
-        return save(figure, "training_loss", title, marked(words, synthetic_data))
+        file = re.sub(r"[^A-Za-z0-9._-]", "_", name)
+        return save(figure, f"{file}_loss", title, marked(words, synthetic_data))
+
+
+def _draw_validation(axes: Axes, validation: Sequence[dict[str, Any]]) -> None:
+    axes.plot(
+        [entry["step"] for entry in validation],
+        [entry["loss"] for entry in validation],
+        color=COLOURS[1],
+        linewidth=1.8,
+        marker=MARKERS[0],
+        gid="validation",
+        label="validation",
+    )
 
 
 def _new_figure(title: str, synthetic_data: bool, is_wide: bool) -> tuple[Figure, Axes]:

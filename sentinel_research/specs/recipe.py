@@ -81,7 +81,23 @@ class Recipe(Spec):
             raise ValueError("give exactly one of `model.pretrained` and `model.architecture`")
         if (self.train is None) != (self.model.architecture is None):
             raise ValueError("`train` goes with `model.architecture`, and only with it")
+        _check_layout(self)
         return self
+
+
+def _check_layout(recipe: Recipe) -> None:
+    if recipe.recover is None or recipe.prune is None or recipe.recover.layout == "pruned":
+        return
+    if recipe.prune.form == "mask":
+        raise ValueError(
+            "`recover.layout: dense` puts back what was removed, and `prune.form: mask` removes "
+            "nothing: leave one of them out"
+        )
+    if any(grid.compensate != "none" for _, grid in recipe.prune.grids):
+        raise ValueError(
+            "`recover.layout: dense` has no place for the biases of `prune.compensate`: leave one "
+            "of them out"
+        )
 
 
 def _check_comparison(recipe: Recipe) -> None:

@@ -1,6 +1,6 @@
 """How a pruned model is trained back, and the recoveries that a recipe compares."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 from typing_extensions import Self
@@ -51,6 +51,9 @@ class RecoverGrid(Spec):
     """Named variants, compared with each other; without any, the grid itself runs."""
     save_models: bool = False
     """Keep every recovered model as a checkpoint folder of the run."""
+    layout: Literal["pruned", "dense"] = "pruned"
+    """Of what is measured and kept: `dense` puts the weights back into the size of the model before
+    pruning, with zeros for what went, as tools expect that know only stock models."""
 
     @model_validator(mode="after")
     def _is_sound(self) -> Self:

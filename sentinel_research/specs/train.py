@@ -48,6 +48,8 @@ class TrainSpec(Spec):
     """`bf16` and `fp16` are autocast, weights stay in float32; `fp16` needs a GPU."""
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass instead of keeping them."""
+    compile: bool = False
+    """Compile the training by torch.compile: faster steps, after minutes for the first one."""
     validate_every: int | None = Field(default=None, gt=0)
     """Steps between losses on the validation splits, and at the end; null never validates."""
     validation_blocks: int | None = Field(default=None, gt=0)

@@ -13,6 +13,7 @@ from sentinel_research.training.agency import (
     measure_heads,
     update_heads,
 )
+from sentinel_research.training.compiled import check_compiler
 from sentinel_research.training.trainer import check_training, train
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Factors",
     "LossTerm",
     "UpdateScaling",
+    "check_compiler",
     "check_training",
     "expected_l0",
     "measure_heads",

@@ -11,6 +11,7 @@ from sentinel_research.errors import UsageError
 from sentinel_research.models import ANATOMIES, context_length
 from sentinel_research.models.anatomy import family_of
 from sentinel_research.specs import TrainSpec
+from sentinel_research.training.compiled import check_compiler
 
 _CHECKPOINTS_PER_RUN = 5
 _LOGS_PER_RUN = 40
@@ -27,8 +28,8 @@ def check_settings(model: PreTrainedModel, spec: TrainSpec, sequence_length: int
 
     Raises:
         UsageError: for fp16 on a CPU, bf16 on a GPU without it, gradient checkpointing of a model
-            that has none, half-precision weights, blocks longer than the model's context, or a
-            batch that the processes cannot share.
+            that has none, half-precision weights, blocks longer than the model's context, a batch
+            that the processes cannot share, or compiled training without a compiler.
     """
     device = model.device.type
     parts = spec.accumulation_steps * distributed.num_processes()
@@ -58,6 +59,8 @@ def check_settings(model: PreTrainedModel, spec: TrainSpec, sequence_length: int
             f"`train.gradient_checkpointing`: {type(model).__name__} does not support it",
             "leave it out; `train.accumulation_steps` saves memory too",
         )
+    if spec.compile:
+        check_compiler(str(model.device))
     if model.dtype is not torch.float32:
         raise UsageError(
             f"training needs float32 weights, got {model.dtype}",
@@ -88,6 +91,7 @@ def training_arguments(spec: TrainSpec, folder: Path, device: torch.device) -> T
         max_grad_norm=spec.max_grad_norm,
         bf16=spec.precision == "bf16",
         fp16=spec.precision == "fp16",
+        torch_compile=spec.compile,
         seed=spec.seed,
         data_seed=spec.seed,
         logging_first_step=True,

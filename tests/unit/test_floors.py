@@ -40,6 +40,7 @@ FLOORS = {
     "inputs": 4,
     "trained": 4,
     "lm_eval_plugin": 0,
+    "finetune": 5,
     "mamba_vs_bk": 5,
 }
 HEAVY = {"torch", "transformers", "datasets", "lm_eval", "matplotlib", "scipy", "pandas"}
