@@ -13,6 +13,7 @@ _PUBLIC = {
     "evaluate": "sentinel_research.evaluation",
     "load": "sentinel_research.pruning",
     "prune": "sentinel_research.pruning",
+    "recover": "sentinel_research.recoveries",
     "recovery": "sentinel_research.registry",
     "report": "sentinel_research.reporting",
     "run": "sentinel_research.pipeline",

@@ -1,15 +1,19 @@
 """One cell of a run: prune, recover, evaluate, check, with the record written after every stage."""
 
+import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sentinel_research import registry
-from sentinel_research.errors import SentinelError
+from sentinel_research import distributed
+from sentinel_research.cell_plan import PlannedCell
+from sentinel_research.errors import DivergedError, SentinelError
 from sentinel_research.pruner import Pruner
 from sentinel_research.record import CellRecord, Check, EvaluationReport, RunRecord
-from sentinel_research.specs import PruneSpec, Recipe
+from sentinel_research.recoverer import Recoverer
+from sentinel_research.specs import Recipe
 
 CELLS_FOLDER = "cells"
+RECOVERY_FOLDER = "recovery"
 
 
 class Prepared(NamedTuple):
@@ -21,13 +25,15 @@ class Prepared(NamedTuple):
     """Its tokenizer."""
     pruner: Pruner
     """Prunes the model, and keeps what prunings have in common."""
+    recoverer: Recoverer
+    """Trains what was pruned, and keeps the text that trainings have in common."""
 
 
 def run_cell(
     recipe: Recipe,
     prepared: Prepared,
     cell: CellRecord,
-    spec: PruneSpec | None,
+    planned: PlannedCell,
     record: RunRecord,
     folder: Path,
 ) -> None:
@@ -37,29 +43,58 @@ def run_cell(
         recipe: The run's recipe.
         prepared: What all cells share.
         cell: The cell's record, filled in here.
-        spec: Its pruning; None for the dense model.
+        planned: What is asked of it.
         record: The run's record, written after every stage.
         folder: The run folder.
     """
+    own = folder / CELLS_FOLDER / cell.id
     try:
         cell.error, cell.status = None, "started"
-        model = prepared.model
-        if spec is not None:
-            model, report = prepared.pruner.prune(spec)
-            cell.prune = report.model_dump(mode="json")
+        model, plan = prepared.model, None
+        if planned.prune is not None and not prepared.recoverer.prunes(planned):
+            spec = planned.prune
+            model, report = distributed.together(lambda: prepared.pruner.prune(spec))
+            cell.prune, plan = report.model_dump(mode="json"), report.plan
             record.write(folder)
-            if recipe.recover is not None:
-                recovery = registry.get("recoveries", recipe.recover.recipe)
-                model, cell.recover = recovery(model, recipe.recover)
-                record.write(folder)
-            if recipe.prune is not None and recipe.prune.save_models:
-                _save(model, prepared.tokenizer, cell, folder)
-        evaluate_cell(recipe, model, prepared.tokenizer, cell, folder)
+        if planned.recover is not None:
+            model, cell.recover, pruned = prepared.recoverer.recover(
+                model, planned, plan, own / RECOVERY_FOLDER
+            )
+            cell.prune = pruned.model_dump(mode="json") if pruned is not None else cell.prune
+            record.write(folder)
+            model = _laid_out(recipe, model, prepared.model, pruned.plan if pruned else plan)
+        found = model
+
+        def finish() -> None:
+            if _is_saved(recipe, planned):
+                _save(found, prepared.tokenizer, cell, folder)
+            evaluate_cell(recipe, found, prepared.tokenizer, cell, folder)
+            # only now is nothing lost with the checkpoints
+            shutil.rmtree(own / RECOVERY_FOLDER, ignore_errors=True)
+
+        distributed.on_main(finish)
         cell.status = "done"
+    except DivergedError as error:
+        cell.recover, cell.status, cell.error = error.report, "failed", str(error)
     except SentinelError as error:
         cell.status, cell.error = "failed", str(error)
     finally:
         record.write(folder)
+
+
+def _laid_out(recipe: Recipe, model: Any, dense: Any, plan: Any) -> Any:
+    """The recovered model in the layout that the recipe asks for."""
+    from sentinel_research.pruning import expand
+
+    if recipe.recover is None or recipe.recover.layout == "pruned" or plan is None:
+        return model
+    return expand(model, dense, plan)
+
+
+def _is_saved(recipe: Recipe, planned: PlannedCell) -> bool:
+    if planned.recover is not None:
+        return recipe.recover is not None and recipe.recover.save_models
+    return planned.prune is not None and recipe.prune is not None and recipe.prune.save_models
 
 
 def headline(recipe: Recipe, cell: CellRecord) -> str:

@@ -2,9 +2,9 @@
 
 from typing import Any, NamedTuple
 
+from sentinel_research.cell_plan import PlannedCell, can_score, plan_cells
 from sentinel_research.comparison import match_all, plan_comparison
 from sentinel_research.errors import SentinelError
-from sentinel_research.pipeline import can_score, plan_cells
 from sentinel_research.pruner import Pruner
 from sentinel_research.reporting.shortfalls import find_shortfall
 from sentinel_research.specs import PruneSpec, Recipe
@@ -53,6 +53,48 @@ def dry_run(recipe: Recipe) -> Preview:
         use_mirror(recipe.data)
     find_tasks(recipe.evaluate.tasks)
     check_examples(recipe.evaluate)
+    lines = _stages(recipe)
+    if recipe.compare is not None:
+        return Preview("\n".join([*lines, *_comparison(recipe)]), 0)
+    lines.append(f"models to evaluate: {len(cells)}")
+    model, tokenizer = _model_and_tokenizer(recipe)
+    check_limits(model.config, recipe.evaluate.max_length, recipe.evaluate.prefix_token_id)
+    lines.append(f"  dense: {model.num_parameters():,} parameters")
+    # untrained weights: which units go is not known; of one kind every scorer removes as many
+    specs = {
+        cell.id: cell.prune.model_copy(update={"scorer": "random"})
+        if recipe.train is not None and can_score("random", cell.prune.granularities)
+        else cell.prune
+        for cell in cells
+        if cell.prune is not None and cell.recover is None
+    }
+    pruner = Pruner(model, tokenizer, recipe, specs.values())
+    num_failed = 0
+    for cell_id, spec in specs.items():
+        try:
+            effect = _effect(pruner.prune(spec).report, spec, is_trained=recipe.train is None)
+        except SentinelError as error:
+            num_failed += 1
+            effect = f"failed: {error.message}"
+        lines.append(f"  {cell_id}: {effect}")
+    lines += _recoveries(cells)
+    return Preview("\n".join(lines), num_failed)
+
+
+def _recoveries(cells: list[PlannedCell]) -> list[str]:
+    """What is trained after pruning, one line per cell."""
+    return [
+        f"  {cell.id}: {', '.join(cell.recover.methods)}; {cell.recover.train.num_steps} steps of "
+        f"{cell.recover.train.batch_size} x {cell.recover.train.sequence_length} tokens of "
+        f"{', '.join(cell.recover.train.corpora)}, learning rate "
+        f"{cell.recover.train.learning_rate:g}"
+        for cell in cells
+        if cell.recover is not None
+    ]
+
+
+def _stages(recipe: Recipe) -> list[str]:
+    """What the recipe asks for, before any model is looked at."""
     lines = [f"tasks found: {', '.join(recipe.evaluate.tasks) or 'none, only training'}"]
     if recipe.train is not None:
         lines.append(
@@ -65,43 +107,25 @@ def dry_run(recipe: Recipe) -> Preview:
             f"long context: {asked.num_sequences} sequences of {asked.corpus}, {asked.split}, up "
             f"to {asked.lengths[-1]:,} tokens"
         )
-    if recipe.compare is not None:
-        return Preview("\n".join([*lines, *_comparison(recipe)]), 0)
-    lines.append(f"models to evaluate: {len(cells)}")
-    model, tokenizer = _model_and_tokenizer(recipe)
-    check_limits(model.config, recipe.evaluate.max_length, recipe.evaluate.prefix_token_id)
-    lines.append(f"  dense: {model.num_parameters():,} parameters")
-    # untrained weights: which units go is not known; of one kind every scorer removes as many
-    specs = {
-        cell_id: spec.model_copy(update={"scorer": "random"})
-        if recipe.train is not None and can_score("random", spec.granularities)
-        else spec
-        for cell_id, spec in cells
-        if spec is not None
-    }
-    pruner = Pruner(model, tokenizer, recipe, specs.values())
-    num_failed = 0
-    for cell_id, spec in specs.items():
-        try:
-            effect = _effect(pruner.prune(spec).report, spec, is_trained=recipe.train is None)
-        except SentinelError as error:
-            num_failed += 1
-            effect = f"failed: {error.message}"
-        lines.append(f"  {cell_id}: {effect}")
-    return Preview("\n".join(lines), num_failed)
+    return lines
 
 
 def _comparison(recipe: Recipe) -> list[str]:
     """The compared architectures in their matched sizes, and every model that is trained."""
     assert recipe.compare is not None  # the caller's recipe compares
     cells = plan_comparison(recipe.compare)
-    lines = ["architectures as matched:"]
+    lines = ["architectures as matched:" if recipe.compare.match else "architectures:"]
     for name, one in match_all(recipe).items():
         config = ", ".join(f"{key} {value}" for key, value in one["config"].items())
+        agency = recipe.compare.architectures[name].agency
+        added = "" if agency is None else f" with {agency.in_words()}"
+        frozen = f" ({one['num_frozen']:,} frozen)" if one["num_frozen"] else ""
+        is_matched = recipe.compare.match is not None
+        off = f", {one['deviation']:+.2%} off the target" if is_matched else ""
         lines.append(
-            f"  {name}: {one['num_non_embedding']:,} parameters without embeddings of "
-            f"{one['num_parameters']:,}, {one['flops_per_token']:,.0f} training FLOPs per token, "
-            f"{one['deviation']:+.2%} off the target ({config})"
+            f"  {name}{added}: {one['num_non_embedding']:,} parameters without embeddings{frozen} "
+            f"of {one['num_parameters']:,}, {one['flops_per_token']:,.0f} training FLOPs per "
+            f"token{off} ({config})"
         )
     lines.append(f"models to train or fit: {len(cells)}")
     return [*lines, *(f"  {cell.id}" for cell in cells)]

@@ -15,6 +15,7 @@ _PACKAGES = (
     "transformers",
     "datasets",
     "accelerate",
+    "peft",
     "tokenizers",
     "numpy",
     "scipy",

@@ -42,10 +42,6 @@ class CheckpointError(SentinelError):
     """A model folder is missing, damaged, of another kind, or does not fit its plan."""
 
 
-class BaselineError(SentinelError):
-    """A stored baseline is missing, damaged, or no longer met."""
-
-
 class DivergedError(SentinelError):
     """Training produced a loss or a gradient that is not finite, or a loss far above its start.
 

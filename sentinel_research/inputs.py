@@ -14,7 +14,7 @@ class _Fitted(NamedTuple):
     """Documents that something was fitted on."""
 
     role: str
-    """`training` or `calibration`."""
+    """`training`, `recovery` or `calibration`."""
     name: str
     """Corpus or task."""
     provenance: dict[str, Any]
@@ -62,6 +62,9 @@ def _fitted(recipe: Recipe) -> Iterator[_Fitted]:
     if recipe.train is not None:
         for corpus in recipe.train.corpora:
             yield _Fitted("training", corpus, _origin_of(corpus), corpus_fingerprints(corpus))
+    specs = recipe.recover.specs if recipe.recover is not None else []
+    for corpus in dict.fromkeys(name for spec in specs for name in spec.train.corpora):
+        yield _Fitted("recovery", corpus, _origin_of(corpus), corpus_fingerprints(corpus))
     if recipe.prune is None or recipe.prune.calibration is None:
         return
     draws = recipe.prune.calibrations

@@ -1,4 +1,5 @@
-"""Two things measured under the same repetitions (such as seeds): do they differ?"""
+"""Two things measured under the same repetitions (such as seeds): do they differ, and what share
+is one of the other?"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -64,3 +65,54 @@ def paired_test(first: Sequence[float], second: Sequence[float]) -> PairedTest |
     shift = float(optimize.brentq(lacks, 0.0, 2.0 * critical + 1.0))
     p_value = 2 * float(stats.t.sf(abs(interval.value) / stderr, num - 1))
     return PairedTest(interval, p_value, shift * stderr, num)
+
+
+def paired_ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Interval | None:
+    """The ratio of two means with Fieller's 95% interval [1].
+
+    The interval holds every ratio `r` for which Student's t test of `numerators - r * denominators`
+    finds no difference from 0. It is bounded where the same test tells the denominators from 0, and
+    for a denominator without any spread it is Student's t interval of the ratios.
+
+    Args:
+        numerators: In every repetition, at least two.
+        denominators: In the same repetitions, in the same order, with a mean other than 0.
+
+    Returns:
+        The ratio of the means and its interval; None where the denominators cannot be told from
+        0, so that any ratio would fit.
+
+    Raises:
+        ValueError: for different numbers of values, fewer than two, or denominators of mean 0.
+
+    Reference:
+        [1] Fieller 1954, Some problems in interval estimation, JRSS B 16(2), pages 175 to 185
+
+    Example:
+        >>> [round(one, 3) for one in paired_ratio([1.0, 1.2, 1.1], [2.0, 2.0, 2.0])]
+        [0.55, 0.426, 0.674]
+    """
+    import numpy as np
+    from scipy import stats
+
+    if len(numerators) != len(denominators):
+        raise ValueError(f"{len(numerators)} and {len(denominators)} values are not pairs")
+    num = len(numerators)
+    if num < 2:
+        raise ValueError(f"an interval over repetitions needs at least 2 pairs, got {num}")
+    above, below = float(np.mean(numerators)), float(np.mean(denominators))
+    if below == 0:
+        raise ValueError("denominators of mean 0 have no ratio")
+    # in units of the denominator's mean, where squares neither overflow nor vanish
+    ratio = above / below
+    scaled = np.divide([numerators, denominators], below)
+    # of the residuals of the ratio, whose mean is 0: nothing cancels
+    residuals = scaled[0] - ratio * scaled[1]
+    spread = np.cov(residuals, scaled[1]) * float(stats.t.ppf(0.975, num - 1)) ** 2 / num
+    rest = 1 - float(spread[1, 1])
+    if rest <= 0:
+        return None
+    # (r - ratio)^2 = spread of (residuals - (r - ratio) * denominators), solved for r - ratio
+    middle = -float(spread[0, 1]) / rest
+    half = (middle**2 + float(spread[0, 0]) / rest) ** 0.5
+    return Interval(ratio, ratio + middle - half, ratio + middle + half)

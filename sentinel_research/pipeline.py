@@ -5,19 +5,22 @@ after each one, and on the same command goes on where the record ends. It decide
 how a model is trained, pruned or measured.
 """
 
-from collections.abc import Iterable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from sentinel_research import registry
+from sentinel_research import distributed
+from sentinel_research.budgets import NAME as BUDGETS
+from sentinel_research.budgets import check_budgets
+from sentinel_research.cell_plan import DENSE, PlannedCell, plan_cells
 from sentinel_research.cells import Prepared, headline, run_cell
 from sentinel_research.comparison import plan_comparison, run_comparison
 from sentinel_research.environment import environment
 from sentinel_research.errors import CheckFailedError, DivergedError, SentinelError, UsageError
 from sentinel_research.inputs import record_inputs
-from sentinel_research.progress import Progress, Silent
+from sentinel_research.progress import Progress, Silent, piece
 from sentinel_research.pruner import Pruner
 from sentinel_research.record import (
     RECORD_FILE,
@@ -26,89 +29,16 @@ from sentinel_research.record import (
     create_folder,
     now,
 )
-from sentinel_research.specs import PruneGrid, PruneSpec, Recipe
+from sentinel_research.recoverer import Recoverer
+from sentinel_research.specs import Recipe
 from sentinel_research.trained import MODEL_FOLDER, stored, train_model
 
-DENSE = "dense"
-# how a scorer calls what is asked of it
-_SCORED_AS = {"2:4": "weight"}
 DEFAULT_ROOT = Path("runs")
 
 
 def default_folder(recipe: Recipe) -> Path:
     """`runs/NAME-FINGERPRINT`: another request never lands in the same folder."""
     return DEFAULT_ROOT / f"{recipe.name}-{recipe.fingerprint()[:8]}"
-
-
-def plan_cells(recipe: Recipe) -> list[tuple[str, PruneSpec | None]]:
-    """Names and prunings of every cell, the dense model first; none where nothing is measured.
-
-    Raises:
-        UsageError: for an unknown scorer or recovery, a scorer that cannot score the recipe's
-            units, missing calibration, or two prunings of one name.
-    """
-    if recipe.compare is not None or not recipe.evaluate.tasks:
-        return []
-    found: list[tuple[str, PruneSpec | None]] = [(DENSE, None)]
-    if recipe.recover is not None:
-        registry.get("recoveries", recipe.recover.recipe)
-    if recipe.prune is None:
-        return found
-    grids = recipe.prune.grids
-    plugins = {name: registry.get("scorers", name) for _, grid in grids for name in grid.scorers}
-    for _, grid in grids:
-        for name in grid.scorers:
-            _check_scorer(plugins[name], grid)
-    specs = recipe.prune.cells(
-        {name: plugin.seeded for name, plugin in plugins.items()},
-        {name: plugin.calibrated for name, plugin in plugins.items()},
-    )
-    found += [(_cell_id(spec, plugins[spec.scorer], recipe.prune), spec) for spec in specs]
-    _refuse_shared_ids([cell_id for cell_id, _ in found])
-    return found
-
-
-def can_score(scorer: str, kinds: Iterable[str]) -> bool:
-    """Whether a registered scorer scores all these kinds of unit."""
-    units = registry.get("scorers", scorer).units
-    return all(_SCORED_AS.get(kind, kind) in units for kind in kinds)
-
-
-def _cell_id(spec: PruneSpec, plugin: registry.Plugin, grid: PruneGrid) -> str:
-    from sentinel_research.reporting.numbers import fraction
-
-    seed = f"-seed{spec.seed}" if plugin.seeded else ""
-    repeated = plugin.calibrated and grid.calibration_seeds is not None
-    draw = f"-cal{spec.calibration.seed}" if repeated and spec.calibration else ""
-    variant = f"{spec.variant}-" if spec.variant else ""
-    return f"{variant}{spec.scorer}-{fraction(spec.fraction)}{seed}{draw}"
-
-
-def _refuse_shared_ids(ids: list[str]) -> None:
-    shared = sorted({cell_id for cell_id in ids if ids.count(cell_id) > 1})
-    if shared:
-        raise UsageError(
-            f"two prunings of the recipe are both called '{shared[0]}'",
-            "rename a variant in `prune.variants`",
-        )
-
-
-def _check_scorer(plugin: registry.Plugin, grid: PruneGrid) -> None:
-    """Refuse a scorer without the text that it needs, or for units that it cannot score."""
-    what = f"the scorer '{plugin.name}'" if plugin.calibrated else "`compensate: bias`"
-    if grid.calibration is None and (plugin.calibrated or grid.compensate == "bias"):
-        raise UsageError(
-            f"{what} reads calibration text, and the recipe names none",
-            "add `prune.calibration`, for example --set prune.calibration.corpus=wikitext2",
-        )
-    kinds = (grid.granularity,) if isinstance(grid.granularity, str) else grid.granularity
-    if not can_score(plugin.name, kinds):
-        able = [name for name in registry.names("scorers") if can_score(name, kinds)]
-        raise UsageError(
-            f"the scorer '{plugin.name}' cannot score {' and '.join(kinds)}, only: "
-            f"{', '.join(plugin.units)}",
-            f"scorers that can: {', '.join(able) or 'none'}",
-        )
 
 
 def run(
@@ -139,9 +69,12 @@ def run(
         use_mirror(recipe.data)
     find_tasks(recipe.evaluate.tasks)
     check_examples(recipe.evaluate)
-    folder = create_folder(output or default_folder(recipe))
+    folder = output or default_folder(recipe)
+    distributed.on_main(lambda: create_folder(folder))
+    # the main process holds it for all
+    is_main = distributed.is_main()
     try:
-        with FileLock(folder / ".lock", timeout=0):
+        with FileLock(folder / ".lock", timeout=0) if is_main else nullcontext():
             record = _run_locked(recipe, all_cells, folder, progress)
     except Timeout as error:
         raise UsageError(
@@ -154,11 +87,13 @@ def run(
 
 def _run_locked(
     recipe: Recipe,
-    all_cells: list[tuple[str, PruneSpec | None]],
+    all_cells: list[PlannedCell],
     folder: Path,
     progress: Progress,
 ) -> RunRecord:
-    record = _open_record(recipe, folder)
+    distributed.on_main(lambda: _begin_record(recipe, folder))
+    # nobody goes on, and writes, before all have read
+    record = distributed.together(lambda: _open_record(recipe, folder))
     try:
         if recipe.compare is not None:
             _add_cells(record, plan_comparison(recipe.compare), folder)
@@ -174,23 +109,35 @@ def _run_locked(
 
 def _run_cells(
     recipe: Recipe,
-    all_cells: list[tuple[str, PruneSpec | None]],
+    all_cells: list[PlannedCell],
     record: RunRecord,
     folder: Path,
     progress: Progress,
 ) -> None:
-    _add_cells(record, [_new_cell(cell_id, spec) for cell_id, spec in all_cells], folder)
+    _add_cells(record, [_new_cell(planned) for planned in all_cells], folder)
     prepared = _prepare(recipe, all_cells, record, folder, progress)
-    progress.start(f"{recipe.name}: models", len(all_cells))
-    for cell_id, spec in all_cells:
-        cell = record.cell(cell_id)
-        if cell.status != "done":
-            run_cell(recipe, prepared, cell, spec, record, folder)
-        if spec is None and cell.evaluation is not None:
-            record_inputs(recipe, record, cell.evaluation)
-        progress.advance(f"{cell_id} {headline(recipe, cell)}")
+    to_do = [planned for planned in all_cells if record.cell(planned.id).status != "done"]
+    num_done = len(all_cells) - len(to_do)
+    kinds = [_kind(planned) for planned in to_do]
+    with piece(progress, f"{recipe.name}: models", len(all_cells), done=num_done, kinds=kinds):
+        for planned in all_cells:
+            cell = record.cell(planned.id)
+            if planned in to_do:
+                run_cell(recipe, prepared, cell, planned, record, folder)
+            if planned.id == DENSE and cell.evaluation is not None:
+                record_inputs(recipe, record, cell.evaluation)
+            if planned in to_do:
+                progress.advance(f"{planned.id} {headline(recipe, cell)}")
     if not all_cells:
         record_inputs(recipe, record, None)
+    if recipe.recover is not None:
+        others = [check for check in record.checks if check.name != BUDGETS]
+        record.checks = [*others, check_budgets(record)]
+
+
+def _kind(planned: PlannedCell) -> str:
+    """Cells of one kind take about the same time."""
+    return "measured" if planned.recover is None else f"recovered {planned.recover.variant}"
 
 
 def _close(record: RunRecord, folder: Path, error: str | None = None) -> None:
@@ -201,7 +148,8 @@ def _close(record: RunRecord, folder: Path, error: str | None = None) -> None:
     record.status, record.error = "done" if is_done else "failed", error
     record.finished_at = now()
     record.write(folder)
-    report(folder)
+    if distributed.is_main():
+        report(folder)
 
 
 def _refuse_failed_checks(record: RunRecord, folder: Path) -> None:
@@ -213,35 +161,38 @@ def _refuse_failed_checks(record: RunRecord, folder: Path) -> None:
         )
 
 
-def _open_record(recipe: Recipe, folder: Path) -> RunRecord:
-    fingerprint = recipe.fingerprint()
+def _begin_record(recipe: Recipe, folder: Path) -> None:
+    """Write the record of a run that has none yet."""
     if (folder / RECORD_FILE).exists():
-        record = RunRecord.read(folder)
-        if record.recipe_fingerprint != fingerprint:
-            raise UsageError(
-                f"{folder} holds a run of another recipe "
-                f"({record.name}, fingerprint {record.recipe_fingerprint})",
-                "choose another folder with --output DIR",
-            )
-        if record.status == "failed":
-            record.status, record.error = "started", None
-        return record
-    record = RunRecord(
+        return
+    RunRecord(
         name=recipe.name,
         recipe=recipe.model_dump(mode="json"),
-        recipe_fingerprint=fingerprint,
+        recipe_fingerprint=recipe.fingerprint(),
         synthetic_data=_reads_synthetic_data(recipe),
         started_at=now(),
         environment=environment(recipe.model.device),
-    )
-    record.write(folder)
+    ).write(folder)
+
+
+def _open_record(recipe: Recipe, folder: Path) -> RunRecord:
+    record = RunRecord.read(folder)
+    if record.recipe_fingerprint != recipe.fingerprint():
+        raise UsageError(
+            f"{folder} holds a run of another recipe "
+            f"({record.name}, fingerprint {record.recipe_fingerprint})",
+            "choose another folder with --output DIR",
+        )
+    if record.status == "failed":
+        record.status, record.error = "started", None
     return record
 
 
 def _reads_synthetic_data(recipe: Recipe) -> bool:
-    long_context = recipe.evaluate.long_context
+    long_context, recover = recipe.evaluate.long_context, recipe.recover
     corpora = {
         *(recipe.train.corpora if recipe.train else ()),
+        *(name for spec in (recover.specs if recover else ()) for name in spec.train.corpora),
         long_context.corpus if long_context else None,
         recipe.prune.calibration.corpus if recipe.prune and recipe.prune.calibration else None,
     }
@@ -251,13 +202,14 @@ def _reads_synthetic_data(recipe: Recipe) -> bool:
 
 def _prepare(
     recipe: Recipe,
-    all_cells: list[tuple[str, PruneSpec | None]],
+    all_cells: list[PlannedCell],
     record: RunRecord,
     folder: Path,
     progress: Progress,
 ) -> Prepared:
     from sentinel_research.evaluation.limits import check_limits
     from sentinel_research.pruning import load
+    from sentinel_research.training import check_training
 
     source = recipe.model
     if recipe.train is not None:
@@ -266,11 +218,16 @@ def _prepare(
         source = stored(recipe.model, folder)
     model, tokenizer, record.load = load(source)
     check_limits(model.config, recipe.evaluate.max_length, recipe.evaluate.prefix_token_id)
-    open_cells = {cell.id for cell in record.cells if cell.status != "done"}
-    specs = [spec for cell_id, spec in all_cells if spec and cell_id in open_cells]
+    open_ids = {cell.id for cell in record.cells if cell.status != "done"}
+    open_cells = [one for one in all_cells if one.id in open_ids]
+    for one in open_cells:
+        if one.recover is not None:
+            # what no recovery can do should not come to light in the middle of the run
+            check_training(model, one.recover.train, tokenizer)
+    specs = [one.prune for one in open_cells if one.prune]
     pruner = Pruner(model, tokenizer, recipe, specs)
     record.write(folder)
-    return Prepared(model, tokenizer, pruner)
+    return Prepared(model, tokenizer, pruner, Recoverer(model, tokenizer, pruner, progress))
 
 
 def _train(recipe: Recipe, record: RunRecord, folder: Path, progress: Progress) -> None:
@@ -285,8 +242,12 @@ def _train(recipe: Recipe, record: RunRecord, folder: Path, progress: Progress) 
         raise
 
 
-def _new_cell(cell_id: str, spec: PruneSpec | None) -> CellRecord:
-    return CellRecord(id=cell_id, prune_spec=spec.model_dump(mode="json") if spec else None)
+def _new_cell(planned: PlannedCell) -> CellRecord:
+    prune, recover = (
+        spec.model_dump(mode="json") if spec is not None else None
+        for spec in (planned.prune, planned.recover)
+    )
+    return CellRecord(id=planned.id, prune_spec=prune, recover_spec=recover)
 
 
 def _add_cells(record: RunRecord, cells: list[CellRecord], folder: Path) -> None:

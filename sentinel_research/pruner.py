@@ -70,12 +70,13 @@ class Pruner:
         return prune(
             self._model,
             spec,
-            calibration=self._calibration(spec),
+            calibration=self.calibration(spec),
             scores=self._scored(spec),
             pattern=self._pattern(spec) if spec.transfer_from is not None else None,
         )
 
-    def _calibration(self, spec: PruneSpec) -> "CalibrationSet | None":
+    def calibration(self, spec: PruneSpec) -> "CalibrationSet | None":
+        """The text that a pruning's scorer reads; None where it has none."""
         return None if spec.calibration is None else self._calibrations[spec.calibration.seed]
 
     def _scored(self, spec: PruneSpec) -> "Scores":
@@ -85,7 +86,7 @@ class Pruner:
         # bias compensation reads statistics of its own
         key = _Key(spec.scorer, spec.seed, draw, (*spec.granularities, spec.compensate))
         if key not in self._scores:
-            calibration = self._calibration(spec)
+            calibration = self.calibration(spec)
             statistics = self._measured(spec, calibration) if calibration is not None else None
             self._scores[key] = score_units(self._model, spec, calibration, statistics=statistics)
         return self._scores[key]
@@ -117,5 +118,5 @@ class Pruner:
             self._sources[name] = Pruner(model, tokenizer, self._recipe, same)
         source = self._sources[name]
         return plan_units(
-            source._model, spec, source._calibration(spec), scores=source._scored(spec)
+            source._model, spec, source.calibration(spec), scores=source._scored(spec)
         ).plan

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from sentinel_research.distributed import is_main
 from sentinel_research.errors import SentinelError, UsageError
 
 SCHEMA_VERSION = 1
@@ -110,7 +111,7 @@ class Arm(_Part):
 
 
 class CellRecord(_Part):
-    """One pruning of a run, the dense model (with `prune_spec` null), or a compared model."""
+    """The dense model of a run (`prune_spec` null), a pruning, a recovery, or a compared model."""
 
     id: str
     """Stable name of the cell, also its folder."""
@@ -118,6 +119,8 @@ class CellRecord(_Part):
     """How far it came."""
     prune_spec: dict[str, Any] | None
     """The PruneSpec asked for; null for the dense model."""
+    recover_spec: dict[str, Any] | None = None
+    """The RecoverSpec asked for; null for a model as pruning left it."""
     arm: Arm | None = None
     """Which of the compared models it is; null in a run that compares none."""
     train: dict[str, Any] | None = None
@@ -125,7 +128,7 @@ class CellRecord(_Part):
     prune: dict[str, Any] | None = None
     """The prune stage's report with its plan; null until it ran, and for the dense model."""
     recover: dict[str, Any] | None = None
-    """The recover stage's report; null if the recipe has no recovery."""
+    """The recover stage's report, also of one that diverged; null if the cell has no recovery."""
     evaluation: EvaluationReport | None = None
     """The evaluate stage's report; null until it ran."""
     checks: list[Check] = Field(default_factory=list)
@@ -185,9 +188,10 @@ class RunRecord(_Part):
         return [check for check in checks if not check.passed]
 
     def write(self, folder: Path) -> Path:
-        """Write `record.json` into `folder` atomically and return its path."""
+        """Write `record.json` into `folder` atomically and return its path; main process only."""
         path = folder / RECORD_FILE
-        write_atomically(path, self.model_dump_json(indent=1) + "\n")
+        if is_main():
+            write_atomically(path, self.model_dump_json(indent=1) + "\n")
         return path
 
     @classmethod

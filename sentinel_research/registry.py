@@ -36,6 +36,14 @@ class Plugin:
     """For scorers: the calibration statistics that it reads (`pruning.meters`)."""
     solver: bool = False
     """True for a scorer that chooses and updates weights itself, matrix by matrix."""
+    options: type[Any] | None = None
+    """For recoveries: the spec of their options."""
+    prunes: bool = False
+    """True for a recovery that starts from the dense model and prunes it while it trains."""
+    excludes: tuple[str, ...] = ()
+    """For recoveries: others that cannot be combined with it."""
+    why_excluded: str = ""
+    """The reason, for messages."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.function(*args, **kwargs)
@@ -88,7 +96,23 @@ _BUILT_IN = {
             "sentinel",
         )
     },
-    "recoveries": {},
+    "recoveries": {
+        name: f"sentinel_research.recoveries.{name}:{name}"
+        for name in (
+            "adaptive_masking",
+            "component_lr",
+            "distill",
+            "full",
+            "gates",
+            "gradual",
+            "heads",
+            "lora",
+            "per_head_lr",
+            "progressive",
+            "regrow",
+            "rounds",
+        )
+    },
 }
 
 _KIND = {"scorers": "scorer", "architectures": "architecture", "recoveries": "recovery"}
@@ -183,6 +207,34 @@ def architecture(
     return _register("architectures", name=name, summary=summary, reference=reference)
 
 
-def recovery(name: str, *, summary: str, reference: str) -> Callable[[Callable[..., Any]], Plugin]:
-    """Register a recovery recipe: a function `(model, spec) -> (model, report)`."""
-    return _register("recoveries", name=name, summary=summary, reference=reference)
+def recovery(
+    name: str,
+    *,
+    summary: str,
+    reference: str,
+    options: type[Any],
+    prunes: bool = False,
+    excludes: tuple[str, ...] = (),
+    why_excluded: str = "",
+) -> Callable[[Callable[..., Any]], Plugin]:
+    """Register a recovery method: a function `(RecoveryInputs, options) -> Adjustment`.
+
+    Args:
+        name: How recipes name it.
+        summary: One line for people.
+        reference: A paper with its equation, or a URL.
+        options: The spec (`sentinel_research.specs.Spec`) of its options.
+        prunes: Whether it starts from the dense model and prunes it while it trains.
+        excludes: Methods that cannot be combined with it.
+        why_excluded: The reason, for the message.
+    """
+    return _register(
+        "recoveries",
+        name=name,
+        summary=summary,
+        reference=reference,
+        options=options,
+        prunes=prunes,
+        excludes=excludes,
+        why_excluded=why_excluded,
+    )

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from sentinel_research import distributed
 from sentinel_research.progress import Progress
 from sentinel_research.specs import ModelSpec, Recipe
 
@@ -79,18 +80,33 @@ def train_model(
     from sentinel_research.training import train
 
     assert recipe.train is not None  # the recipe was validated
-    model, tokenizer = untrained(recipe)
-    place(model, recipe.model.device)
-    data = training_set(recipe.train, tokenizer)
-    progress.start(f"{recipe.name}: {title}", recipe.train.num_steps)
+    spec = recipe.train
+
+    def prepare() -> tuple[Any, Any, Any]:
+        model, tokenizer = untrained(recipe)
+        place(model, recipe.model.device)
+        return model, tokenizer, training_set(spec, tokenizer)
+
+    model, tokenizer, data = distributed.together(prepare)
     checkpoints = folder / _CHECKPOINTS_FOLDER
     model, report = train(
-        model, recipe.train, data.blocks, checkpoints, validation=data.validation, progress=progress
+        model,
+        spec,
+        data.blocks,
+        checkpoints,
+        validation=data.validation,
+        progress=progress,
+        tokenizer=tokenizer,
+        title=f"{recipe.name}: {title}",
     )
     # the weights come last: where they are, the record knows how they were made
     kept({**report, "data": data.report})
-    save(model, tokenizer, folder / MODEL_FOLDER)
-    shutil.rmtree(checkpoints)
+
+    def keep() -> None:
+        save(model, tokenizer, folder / MODEL_FOLDER)
+        shutil.rmtree(checkpoints)
+
+    distributed.on_main(keep)
 
 
 def stored(model: ModelSpec, folder: Path) -> ModelSpec:

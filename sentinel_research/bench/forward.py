@@ -27,7 +27,7 @@ from sentinel_research.bench.schema import Comparison, ForwardCost, ForwardSecti
 from sentinel_research.bench.timing import Action, compare, measure
 from sentinel_research.models.layout import structure_of
 from sentinel_research.pruning.gates import mask
-from sentinel_research.pruning.plan import make_plan
+from sentinel_research.pruning.planning import make_plan
 from sentinel_research.pruning.surgery import remove
 from sentinel_research.record import Check
 from sentinel_research.structure import Structure

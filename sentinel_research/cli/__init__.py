@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 a check or a run failed, 2 wrong usage, 130 interrupted by
 import sys
 from collections.abc import Sequence
 
+from sentinel_research import distributed
 from sentinel_research.errors import SentinelError
 
 
@@ -26,21 +27,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SentinelError as error:
         if debug:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        _tell(f"error: {error}")
         return error.exit_code
     except KeyboardInterrupt:
         if debug:
             raise
-        print("interrupted: the same command resumes", file=sys.stderr)
+        _tell("interrupted: the same command resumes")
         return 130
     except Exception as error:
         if debug:
             raise
-        print(
-            f"unexpected error: {type(error).__name__}: {error}\n  add --debug for the traceback",
-            file=sys.stderr,
-        )
+        _tell(f"unexpected error: {type(error).__name__}: {error}\n  add --debug for the traceback")
         return 1
+
+
+def _tell(message: str) -> None:
+    """Say why the command ends: once, also where several processes end for one reason."""
+    distributed.fail(lambda: print(message, file=sys.stderr, flush=True))
 
 
 def _dispatch(words: list[str]) -> int:

@@ -5,6 +5,7 @@ import sys
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
+from sentinel_research import distributed
 from sentinel_research.progress import Live, Plain, Progress, Silent
 from sentinel_research.recipe import ResolvedRecipe, load_recipe
 
@@ -24,6 +25,7 @@ def carry_out(resolved: ResolvedRecipe, *, output: Path | None, dry_run: bool, q
     """Show a recipe or run it, as `run_recipe` says."""
     prepare_process()
     if dry_run:
+        distributed.refuse_several("a dry run", "start it without a launcher")
         from sentinel_research.dry_run import dry_run as describe
 
         print(_origins(resolved))
@@ -34,15 +36,16 @@ def carry_out(resolved: ResolvedRecipe, *, output: Path | None, dry_run: bool, q
 
     with shown_progress(quiet=quiet) as progress:
         record = run(resolved.recipe, output, progress=progress)
-    from sentinel_research.reporting import summary
+    if distributed.is_main():
+        from sentinel_research.reporting import summary
 
-    print(summary(record))
+        print(summary(record))
     return 0 if record.status == "done" else 1
 
 
 def shown_progress(*, quiet: bool) -> AbstractContextManager[Progress]:
     """Where progress is shown: a live line in a terminal, plain lines elsewhere, or nowhere."""
-    if quiet:
+    if quiet or not distributed.is_main():
         return nullcontext(Silent())
     return Live() if sys.stderr.isatty() else nullcontext(Plain())
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sentinel_research import distributed
 from sentinel_research.cli.run import carry_out
 from sentinel_research.recipe import load_training
 from sentinel_research.trained import MODEL_FOLDER
@@ -34,7 +35,7 @@ def train_recipe(
     given = {key: value for key, value in settings.items() if value is not None}
     resolved = load_training(recipe, given, overrides)
     code = carry_out(resolved, output=output, dry_run=dry_run, quiet=quiet)
-    if code == 0 and not dry_run:
+    if code == 0 and not dry_run and distributed.is_main():
         from sentinel_research.pipeline import default_folder
 
         print((output or default_folder(resolved.recipe)) / MODEL_FOLDER)

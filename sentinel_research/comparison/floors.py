@@ -5,12 +5,14 @@ them, they count as many, spread evenly: which ones a network sees depends on it
 """
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from sentinel_research import distributed
 from sentinel_research.cells import evaluate_cell, headline
 from sentinel_research.errors import SentinelError
-from sentinel_research.progress import Progress
+from sentinel_research.progress import Progress, piece
 from sentinel_research.record import CellRecord, RunRecord
 from sentinel_research.specs import Recipe
 from sentinel_research.specs.compare import NGRAM_PREFIX
@@ -37,17 +39,18 @@ def run_floors(recipe: Recipe, record: RunRecord, folder: Path, progress: Progre
     assert recipe.train is not None  # the recipe was validated
     tokenizer = recipe_tokenizer(recipe)
     data = training_set(recipe.train, tokenizer)
-    progress.start("n-grams", len(open_cells))
-    for cell in open_cells:
-        cell.status, cell.error = "started", None
-        try:
-            _run_floor(recipe, cell, data, tokenizer, folder)
-            cell.status = "done"
-        except SentinelError as error:
-            cell.status, cell.error = "failed", str(error)
-        finally:
-            record.write(folder)
-        progress.advance(f"{cell.id} {headline(recipe, cell)}")
+    with piece(progress, "n-grams", len(open_cells)):
+        for cell in open_cells:
+            cell.status, cell.error = "started", None
+            try:
+                floor = partial(_run_floor, recipe, cell, data, tokenizer, folder)
+                distributed.on_main(floor)
+                cell.status = "done"
+            except SentinelError as error:
+                cell.status, cell.error = "failed", str(error)
+            finally:
+                record.write(folder)
+            progress.advance(f"{cell.id} {headline(recipe, cell)}")
 
 
 def _run_floor(recipe: Recipe, cell: CellRecord, data: Any, tokenizer: Any, folder: Path) -> None:

@@ -34,24 +34,32 @@ def _cell_id(arm: Arm) -> str:
     return f"{arm.name}{seed}{rate}"
 
 
-def arm_recipe(recipe: Recipe, arm: Arm, config: dict[str, Any]) -> Recipe:
+def arm_recipe(
+    recipe: Recipe, arm: Arm, config: dict[str, Any], baseline: str | None = None
+) -> Recipe:
     """What one model of a comparison would be as a recipe of its own.
 
     Args:
         recipe: With `compare`.
         arm: One of its models; its learning rate is known, or the recipe's own.
         config: Its configuration as matched.
+        baseline: Folder of the model of the comparison that its agency names, if it names one.
     """
     assert recipe.compare is not None  # the caller's recipe compares
     assert recipe.train is not None
-    shared = recipe.model.model_dump(exclude={"architecture", "config"})
-    architecture = recipe.compare.architectures[arm.name].architecture
+    shared = recipe.model.model_dump(exclude={"architecture", "config", "agency"})
+    spec = recipe.compare.architectures[arm.name]
+    agency = spec.agency
+    if agency is not None and baseline is not None:
+        agency = agency.model_copy(update={"baseline": baseline})
     rate = recipe.train.learning_rate if arm.learning_rate is None else arm.learning_rate
     seed = recipe.train.seed if arm.seed is None else arm.seed
     return recipe.model_copy(
         update={
             "compare": None,
-            "model": ModelSpec(**shared, architecture=architecture, config=config),
+            "model": ModelSpec(
+                **shared, architecture=spec.architecture, config=config, agency=agency
+            ),
             "train": recipe.train.model_copy(update={"learning_rate": rate, "seed": seed}),
         }
     )

@@ -1,7 +1,8 @@
 """Carry out a comparison: match sizes, fit floors, search the grid, train all seeds, measure.
 
 Every model goes the way of a recipe of its own (`arm_recipe`), so nothing but the architecture can
-differ. The record is written after every stage; what is trained is not trained again.
+differ. The record is written after every stage; what is trained is not trained again. Architectures
+are trained in the order of the recipe: one can run frozen beside a later one, seed by seed.
 """
 
 import shutil
@@ -9,15 +10,17 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from sentinel_research import distributed
 from sentinel_research.cells import CELLS_FOLDER, evaluate_cell, headline
 from sentinel_research.comparison.floors import run_floors
 from sentinel_research.comparison.plan import arm_recipe
-from sentinel_research.errors import DivergedError, SentinelError
+from sentinel_research.errors import CheckpointError, DivergedError, SentinelError
 from sentinel_research.inputs import record_inputs
-from sentinel_research.progress import Progress
-from sentinel_research.record import CellRecord, Check, RunRecord
+from sentinel_research.progress import Progress, piece
+from sentinel_research.record import Arm, CellRecord, Check, RunRecord
+from sentinel_research.reporting.architectures.results import cells_of
 from sentinel_research.reporting.numbers import quantity
-from sentinel_research.specs import Recipe
+from sentinel_research.specs import ArchitectureSpec, Recipe
 from sentinel_research.trained import MODEL_FOLDER, recipe_tokenizer, stored, train_model
 
 
@@ -32,20 +35,34 @@ def match_all(recipe: Recipe) -> dict[str, dict[str, Any]]:
 
     Raises:
         UsageError: if an architecture is unknown or cannot have the size.
+        CheckpointError: if a frozen baseline cannot be loaded.
     """
     from sentinel_research.models.matching import match
 
     assert recipe.compare is not None  # the caller's recipe compares
     assert recipe.train is not None
     tokenizer = recipe_tokenizer(recipe)
-    length = recipe.train.sequence_length
-    return {
-        name: {
-            "architecture": spec.architecture,
-            **match(spec, tokenizer, recipe.compare.match, length)._asdict(),
-        }
-        for name, spec in recipe.compare.architectures.items()
-    }
+    length, wanted = recipe.train.sequence_length, recipe.compare.match
+    found: dict[str, dict[str, Any]] = {}
+    for name, spec in recipe.compare.architectures.items():
+        beside = _beside(recipe, spec, found, tokenizer)
+        matched = match(spec, tokenizer, wanted, length, beside)
+        found[name] = {"architecture": spec.architecture, **matched._asdict()}
+    return found
+
+
+def _beside(
+    recipe: Recipe, spec: ArchitectureSpec, found: dict[str, dict[str, Any]], tokenizer: Any
+) -> Any:
+    """A model of the size of the one that runs frozen beside; None if there is none."""
+    from sentinel_research.models import build, load_baseline
+
+    if spec.agency is None:
+        return None
+    name = spec.agency.compared_baseline
+    if name is None:
+        return load_baseline(spec.agency, trust_remote_code=recipe.model.trust_remote_code)
+    return build(found[name]["architecture"], found[name]["config"], tokenizer, seed=0)
 
 
 def run_comparison(recipe: Recipe, record: RunRecord, folder: Path, progress: Progress) -> None:
@@ -67,8 +84,22 @@ def run_comparison(recipe: Recipe, record: RunRecord, folder: Path, progress: Pr
         record.comparison = {"models": match_all(recipe), "learning_rates": {}}
         record.write(folder)
     run_floors(recipe, record, folder, progress)
-    for name in recipe.compare.architectures:
-        _Compared(recipe, record, folder, progress, name).run()
+    to_train = [cell for cell in record.cells if _is_network(cell)]
+    to_do = [cell for cell in to_train if cell.status != "done"]
+    names = recipe.compare.architectures
+    compared = [_Compared(recipe, record, folder, progress, name) for name in names]
+    with piece(
+        progress,
+        f"{recipe.name}: trainings",
+        len(to_train),
+        done=len(to_train) - len(to_do),
+        kinds=[cell.arm.name for cell in to_do if cell.arm],
+    ):
+        for one in compared:
+            one.run()
+    for one in compared:
+        # what ran beside others is not needed any more
+        one.tidy()
     evaluated = (cell.evaluation for cell in record.cells if cell.evaluation is not None)
     record_inputs(recipe, record, next(evaluated, None))
     record.checks.append(_same_blocks(record))
@@ -90,10 +121,14 @@ def _same_blocks(record: RunRecord) -> Check:
     )
 
 
+def _is_network(cell: CellRecord) -> bool:
+    """Whether a cell is trained by gradients: the floors have no seed."""
+    return cell.arm is not None and cell.arm.seed is not None
+
+
 def _is_whole(cell: CellRecord) -> bool:
     """Whether a cell is a network that was trained to its end."""
-    has_seed = cell.arm is not None and cell.arm.seed is not None
-    return has_seed and "diverged" not in (cell.train or {})
+    return _is_network(cell) and "diverged" not in (cell.train or {})
 
 
 class _Compared:
@@ -114,7 +149,7 @@ class _Compared:
     def run(self) -> None:
         """Search the grid, then train and measure every seed with the best rate."""
         for cell in self._tuning:
-            self._stage(cell, self._train)
+            self._stage_training(cell)
         if self._tuning and not self._choose():
             for cell in self._others:
                 cell.status = "failed"
@@ -122,7 +157,7 @@ class _Compared:
             self._record.write(self._folder)
             return
         for cell in self._others:
-            self._stage(cell, self._train)
+            self._stage_training(cell)
         for cell in [*self._tuning, *self._others]:
             assert cell.arm is not None
             if cell.arm.is_tuning and not cell.arm.is_chosen:
@@ -134,17 +169,40 @@ class _Compared:
                 self._progress.say(f"{cell.id}: {headline(self._recipe, cell)}")
             self._tidy(cell)
 
+    def _stage_training(self, cell: CellRecord) -> None:
+        if cell.status != "done":
+            self._stage(cell, self._train)
+            self._progress.advance(cell.id)
+
+    def tidy(self) -> None:
+        """Delete all that is not to be kept and that no other model needs."""
+        for cell in [*self._tuning, *self._others]:
+            self._tidy(cell)
+
     def _tidy(self, cell: CellRecord) -> None:
         """Delete what is not to be kept; the model of a cell that failed may still be wanted."""
         assert self._recipe.compare is not None
         if self._recipe.compare.save_models or cell.status != "done" or cell.model_folder is None:
             return
+        if self._runs_beside():
+            return
         model = self._folder / cell.model_folder
         # an interruption may have come between the two lines below
-        if model.exists():
+        if distributed.is_main() and model.exists():
             shutil.rmtree(model)
         cell.model_folder = None
         self._record.write(self._folder)
+
+    def _runs_beside(self) -> bool:
+        """Whether a model that is not done yet needs these as its frozen baseline."""
+        assert self._recipe.compare is not None
+        baselines = self._recipe.compare.baselines
+        names = [name for name, baseline in baselines.items() if baseline == self._name]
+        return any(
+            cell.status != "done"
+            for cell in self._record.cells
+            if cell.arm is not None and cell.arm.name in names
+        )
 
     def _stage(self, cell: CellRecord, stage: Any) -> None:
         """One stage of a cell; what goes wrong is its status and not the end of the run."""
@@ -162,7 +220,22 @@ class _Compared:
 
     def _own_recipe(self, cell: CellRecord) -> Recipe:
         assert cell.arm is not None  # all cells of a comparison have one
-        return arm_recipe(self._recipe, cell.arm, self._config)
+        return arm_recipe(self._recipe, cell.arm, self._config, self._baseline(cell.arm))
+
+    def _baseline(self, arm: Arm) -> str | None:
+        """Folder of the model of the same seed that runs frozen beside; None if there is none."""
+        assert self._recipe.compare is not None
+        name = self._recipe.compare.baselines.get(self._name)
+        if name is None:
+            return None
+        for cell in cells_of(self._record, name):
+            assert cell.arm is not None  # cells of a name have one
+            if cell.arm.seed == arm.seed and cell.model_folder is not None:
+                return str(self._folder / cell.model_folder)
+        raise CheckpointError(
+            f"'{self._name}' of seed {arm.seed} has no baseline: '{name}' was not trained with it",
+            "see why that one failed; the same command goes on",
+        )
 
     def _own_folder(self, cell: CellRecord) -> Path:
         return self._folder / CELLS_FOLDER / cell.id
@@ -183,9 +256,12 @@ class _Compared:
     def _evaluate(self, cell: CellRecord) -> None:
         from sentinel_research.pruning import load
 
-        source = stored(self._own_recipe(cell).model, self._own_folder(cell))
-        model, tokenizer, _ = load(source)
-        evaluate_cell(self._recipe, model, tokenizer, cell, self._folder)
+        def measure() -> None:
+            source = stored(self._recipe.model, self._own_folder(cell))
+            model, tokenizer, _ = load(source)
+            evaluate_cell(self._recipe, model, tokenizer, cell, self._folder)
+
+        distributed.on_main(measure)
         cell.status = "done"
 
     def _choose(self) -> bool:

@@ -118,9 +118,23 @@ def whole_batches(
         raise DataError(
             f"the training split gives {len(blocks)} blocks of {blocks.shape[1]} tokens, "
             f"fewer than one batch of {batch_size}",
-            "lower `train.batch_size` or `train.sequence_length`",
+            "take smaller batches (`batch_size`), shorter sequences, or more text",
         )
     return blocks[: len(blocks) - len(blocks) % batch_size]
+
+
+def steps_per_pass(spec: TrainSpec, tokenizer: "PreTrainedTokenizerBase") -> int:
+    """Optimiser steps of one pass over a spec's blocks.
+
+    Args:
+        spec: Corpora, block length and batch size.
+        tokenizer: Any tokenizer of transformers.
+
+    Raises:
+        UsageError, DataError: see `training_set` and `whole_batches`.
+    """
+    blocks = training_set(spec, tokenizer).blocks
+    return len(whole_batches(blocks, spec.batch_size)) // spec.batch_size
 
 
 def hash_blocks(blocks: Int64[np.ndarray, "num_blocks sequence_length"]) -> str:

@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 
 from sentinel_research.errors import DataError, UsageError, did_you_mean
 from sentinel_research.evaluation.arguments import PRUNING_ARGUMENTS, prune_spec_from_args
+from sentinel_research.evaluation.coverage import Coverage
 from sentinel_research.evaluation.limits import check_limits
 from sentinel_research.evaluation.perplexity import RollingLogLikelihood
 from sentinel_research.specs import ModelSpec
@@ -86,7 +87,6 @@ class SentinelLM(HFLM):
         self._prune_report: dict[str, Any] | None = None
         self._calibrated_on: frozenset[str] = frozenset()
         self._allow_lossy_tokenizer = bool(kwargs.pop("allow_lossy_tokenizer", False))
-        self._represented: dict[str, bool] = {}
         self._quiet = bool(kwargs.pop("quiet", False))
         super().__init__(pretrained, logits_cache=False, **kwargs)
 
@@ -109,6 +109,7 @@ class SentinelLM(HFLM):
         if isinstance(tokenizer, str):
             tokenizer = str(find_folder(tokenizer))
         super()._create_tokenizer(pretrained, tokenizer, revision=revision, **kwargs)
+        self._coverage = Coverage(self.tokenizer)
 
     def _create_model(self, **kwargs: Any) -> None:
         from sentinel_research.models import use_scan
@@ -264,7 +265,8 @@ class SentinelLM(HFLM):
 
     def _rolling_windows(self, text: str) -> Iterator[tuple[list[int], list[int]]]:
         tokens = self.tok_encode(text)
-        self._check_coverage(text, tokens)
+        if not self._allow_lossy_tokenizer:
+            self._coverage.check(text, tokens)
         for window in utils.get_rolling_token_windows(
             token_list=tokens,
             prefix_token=self.prefix_token_id,
@@ -272,35 +274,6 @@ class SentinelLM(HFLM):
             context_len=1,
         ):
             yield utils.make_disjoint_window(window)
-
-    def _check_coverage(self, text: str, tokens: list[int]) -> None:
-        """A dropped or unknown character has no loss of its own: the perplexity would flatter."""
-        if self._allow_lossy_tokenizer:
-            return
-        unknown = self.tokenizer.unk_token_id
-        if unknown is not None and self.tokenizer.unk_token not in text:
-            lost, what = tokens.count(unknown), f"tokens become {self.tokenizer.unk_token}"
-        else:
-            dropped = {
-                character
-                for character in set(text)
-                if not character.isspace() and not self._represents(character)
-            }
-            lost = sum(text.count(character) for character in dropped)
-            what = f"characters are dropped ({', '.join(sorted(map(repr, dropped))[:8])})"
-        if lost:
-            raise DataError(
-                f"this model's tokenizer cannot represent a text: {lost} of its {what}; "
-                "its perplexity would not be that of the text",
-                "evaluate on a corpus that the tokenizer covers, or accept it with "
-                "allow_lossy_tokenizer=True in model_args (`evaluate.allow_lossy_tokenizer`)",
-            )
-
-    def _represents(self, character: str) -> bool:
-        if character not in self._represented:
-            ids = self.tokenizer.encode(character, add_special_tokens=False)
-            self._represented[character] = bool(ids)
-        return self._represented[character]
 
     def _missing_windows(self, own: int) -> int:
         if self.world_size == 1:

@@ -8,7 +8,7 @@ from sentinel_research.specs import ArchitectureSpec, MatchSpec
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "both": ("mamba", "bk"),
-    "all": ("mamba", "bk", "mamba2", "transformer"),
+    "all": ("mamba", "bk", "mamba2", "transformer", "agency"),
 }
 # the usual width of a head, where the width has room for several
 _HEAD = 32
@@ -68,6 +68,15 @@ def _transformer(width: int, depth: int) -> ArchitectureSpec:
     )
 
 
+def _agency(width: int, depth: int) -> ArchitectureSpec:
+    """The transformer with a gate per head and token, and states that the default policy moves."""
+    plain = _transformer(width, depth)
+    agency = {"gate": "input", "policy": {}}
+    return plain.model_copy(
+        update={"config": {**plain.config, "mixers": "agency", "agency": agency}}
+    )
+
+
 def _bk(width: int, depth: int) -> ArchitectureSpec:
     # without attention the number of heads means nothing, and one leaves every width possible
     return ArchitectureSpec(
@@ -112,4 +121,5 @@ _MODELS: dict[str, Callable[[int, int], ArchitectureSpec]] = {
     "bk": _bk,
     "mamba2": _mamba2,
     "transformer": _transformer,
+    "agency": _agency,
 }

@@ -2,20 +2,11 @@
 
 from typing import Any
 
-from sentinel_research.errors import UsageError, did_you_mean
+from sentinel_research.errors import UsageError
 from sentinel_research.mamba_vs_bk.models import architectures, size_to_match
 from sentinel_research.mamba_vs_bk.request import BenchmarkRequest
 from sentinel_research.recipe import parse
 from sentinel_research.specs import ModelSpec, Recipe, TrainSpec
-
-CORPUS_OF = {
-    "wikitext-2": "wikitext2",
-    "wikitext-103": "wikitext103",
-    "ptb": "ptb",
-    "c4": "c4",
-    "pile": "pile",
-}
-"""The published names of datasets; the corpora of this package go by their own names too."""
 
 _PRECISION = {32: "fp32", 16: "bf16"}
 _MIN_LEARNING_RATE_FRACTION = 0.1
@@ -61,14 +52,9 @@ def corpus_of(dataset: str) -> str:
     Raises:
         UsageError: for a name that is not known, or a corpus that is not split in three.
     """
-    from sentinel_research.data.catalogue import CORPORA
+    from sentinel_research.data.published import corpus_named
 
-    corpus = CORPUS_OF.get(dataset, dataset)
-    usable = [name for name, one in CORPORA.items() if "validation" in one.split_names()]
-    if corpus not in usable:
-        known = did_you_mean(dataset, {*CORPUS_OF, *usable})
-        raise UsageError(f"unknown dataset '{dataset}' (or one without a validation split)", known)
-    return corpus
+    return corpus_named(dataset, needs_validation=True)
 
 
 def dataset_recipe(request: BenchmarkRequest, dataset: str) -> Recipe:
@@ -145,13 +131,17 @@ def _evaluation(request: BenchmarkRequest, corpus: str) -> dict[str, Any]:
 
 def _steps(request: BenchmarkRequest, corpus: str) -> tuple[int, int, int]:
     """Steps of the training, those of one epoch, and tokens of the vocabulary."""
-    from sentinel_research.data.training_set import training_set, whole_batches
+    from sentinel_research.data.training_set import steps_per_pass
     from sentinel_research.models import load_tokenizer
 
     tokenizer = load_tokenizer(ModelSpec(tokenizer=request.tokenizer))
-    spec = TrainSpec(corpus=corpus, num_steps=1, sequence_length=request.seq_len)
-    blocks = whole_batches(training_set(spec, tokenizer).blocks, request.batch_size)
-    per_epoch = len(blocks) // request.batch_size
+    spec = TrainSpec(
+        corpus=corpus,
+        num_steps=1,
+        sequence_length=request.seq_len,
+        batch_size=request.batch_size,
+    )
+    per_epoch = steps_per_pass(spec, tokenizer)
     asked = request.epochs * per_epoch
     num_steps = asked if request.num_steps is None else min(asked, request.num_steps)
     return num_steps, per_epoch, len(tokenizer)

@@ -8,7 +8,7 @@ from typing_extensions import Self
 
 from sentinel_research.specs.base import Spec
 
-ModelChoice = Literal["mamba", "bk", "mamba2", "transformer", "both", "all"]
+ModelChoice = Literal["mamba", "bk", "mamba2", "transformer", "agency", "both", "all"]
 Task = Literal["glue", "superglue", "squad", "mmlu"]
 DEFAULT_DATASET = "wikitext-2"
 DEFAULT_DATASETS = ("wikitext-2", "wikitext-103", "ptb")
@@ -24,8 +24,8 @@ class BenchmarkRequest(Spec):
     """Everything that one benchmark is asked for."""
 
     model: ModelChoice
-    """Which model: `both` is mamba and bk (the causal resolvent), `all` adds mamba2 and a
-    transformer."""
+    """Which model: `both` is mamba and bk (the causal resolvent), `all` adds mamba2, a transformer
+    and agency, the transformer with gates on its heads."""
     dataset: str | None = None
     """Dataset: wikitext-2 (default), wikitext-103, ptb, c4, pile, or a corpus of this package
     (`sentinel ls corpora`); synthetic needs no data."""

@@ -4,6 +4,7 @@ import statistics
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sentinel_research import distributed
 from sentinel_research.errors import CheckFailedError, SentinelError, UsageError
 from sentinel_research.mamba_vs_bk.models import chosen
 from sentinel_research.mamba_vs_bk.recipes import check_request, dataset_recipe
@@ -47,6 +48,7 @@ def run_benchmark(request: BenchmarkRequest, *, progress: Progress | None = None
         SentinelError: if the only dataset of the request failed as a whole.
     """
     check_request(request)
+    distributed.refuse_several("the benchmark", "start it without a launcher")
     create_folder(request.output_dir)
     progress = progress or Silent()
     results: dict[str, dict[str, ModelResult]] = {}

@@ -5,13 +5,15 @@ Importing this package registers the pruned and the gated classes with transform
 
 import sentinel_research.models.agency as _agency  # noqa: F401
 import sentinel_research.models.pruned as _pruned  # noqa: F401
-from sentinel_research.models.anatomy import ANATOMIES, Anatomy, anatomy_of, context_length
+from sentinel_research.models.anatomy import ANATOMIES, anatomy_of, context_length
+from sentinel_research.models.anatomy_schema import Anatomy
 from sentinel_research.models.architectures import build
 from sentinel_research.models.checkpoint import check_checkpoint, find_folder, save
 from sentinel_research.models.kernels import check_comparable, kernels_of
 from sentinel_research.models.layout import structure_of
 from sentinel_research.models.load import (
     Loaded,
+    load_baseline,
     load_stored,
     load_tokenizer,
     place,
@@ -30,6 +32,7 @@ __all__ = [
     "context_length",
     "find_folder",
     "kernels_of",
+    "load_baseline",
     "load_stored",
     "load_tokenizer",
     "place",

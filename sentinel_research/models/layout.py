@@ -12,14 +12,8 @@ from torch import Tensor
 from transformers import PretrainedConfig
 
 from sentinel_research.errors import CheckpointError
-from sentinel_research.models.anatomy import (
-    PRUNED_PREFIX,
-    Anatomy,
-    Flag,
-    Projection,
-    anatomy_of,
-    family_of,
-)
+from sentinel_research.models.anatomy import PRUNED_PREFIX, anatomy_of, family_of
+from sentinel_research.models.anatomy_schema import Anatomy, Flag, Projection
 from sentinel_research.structure import LayerParts, Structure, dense_layer
 
 

@@ -26,7 +26,7 @@ from sentinel_research.models.checkpoint import (
 from sentinel_research.models.kernels import kernels_of
 from sentinel_research.models.layout import is_pruned, structure_of
 from sentinel_research.models.mamba import use_scan
-from sentinel_research.specs import ModelSpec
+from sentinel_research.specs import AgencySpec, ModelSpec
 
 _NUM_KEYS_SHOWN = 4
 _TOKENIZER_FILES = (
@@ -111,12 +111,24 @@ def with_agency(model: PreTrainedModel, spec: ModelSpec) -> PreTrainedModel:
     """
     if spec.agency is None:
         return model
-    name = spec.agency.baseline
-    if name is None:
-        return add_agency(model, spec.agency)
-    beside = ModelSpec(pretrained=name, trust_remote_code=spec.trust_remote_code)
-    baseline = _load_model(check_checkpoint(name)[0].parent, beside)
+    baseline = load_baseline(spec.agency, trust_remote_code=spec.trust_remote_code)
     return add_agency(model, spec.agency, baseline=baseline)
+
+
+def load_baseline(spec: AgencySpec, *, trust_remote_code: bool = False) -> PreTrainedModel | None:
+    """The model that runs frozen beside one with agency; None if the spec names none.
+
+    Args:
+        spec: With the name of a checkpoint, or without.
+        trust_remote_code: Run Python code that comes with it.
+
+    Raises:
+        CheckpointError: if it cannot be loaded.
+    """
+    if spec.baseline is None:
+        return None
+    beside = ModelSpec(pretrained=spec.baseline, trust_remote_code=trust_remote_code)
+    return _load_model(check_checkpoint(spec.baseline)[0].parent, beside)
 
 
 def load_tokenizer(spec: ModelSpec) -> PreTrainedTokenizerBase:

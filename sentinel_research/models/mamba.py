@@ -13,11 +13,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import conv2d, linear, pad
+from torch.nn.functional import linear
 from transformers import Cache, PreTrainedModel
 from transformers.models.mamba.modeling_mamba import MambaMixer
 
 from sentinel_research.ops.selective_scan import ScanInputs, selective_scan
+from sentinel_research.ops.short_convolution import short_convolution
 
 
 class ScanMixer(MambaMixer):
@@ -48,7 +49,8 @@ class ScanMixer(MambaMixer):
             mask = attention_mask[:, -hidden_states.shape[1] :, None].to(hidden_states.dtype)
             hidden_states = hidden_states * mask
         x, gate = self.in_proj(hidden_states).chunk(2, dim=-1)  # [batch, seq, channels]
-        x = self._convolve(x, cache_params)
+        past: Any = None if cache_params is None else cache_params.layers[self.layer_idx]
+        x = self.act(short_convolution(x, self.conv1d.weight, self.conv1d.bias, past))
         if mask is not None:
             x = x * mask
         sizes = [self.time_step_rank, self.ssm_state_size, self.ssm_state_size]
@@ -72,21 +74,6 @@ class ScanMixer(MambaMixer):
         if cache_params is not None:
             cache_params.update_recurrent_state(scanned.state, self.layer_idx)
         return self.out_proj(scanned.y.to(hidden_states.dtype))
-
-    def _convolve(self, x: Tensor, cache: Cache | None) -> Tensor:
-        """Causal depthwise convolution and activation; [batch, seq, channels] both."""
-        seq, context = x.shape[1], self.conv_kernel_size - 1
-        if cache is not None:
-            x = cache.update_conv_state(
-                x.transpose(1, 2), self.layer_idx, conv_kernel_size=context + 1
-            ).transpose(1, 2)
-        x = pad(x, (0, 0, context, 0))[:, -(seq + context) :]
-        # as an image of height 1 with the channels last, which is how `x` lies in memory: a
-        # convolution in one dimension copies it into another order and back
-        image = x.transpose(1, 2).unsqueeze(2)  # [batch, channels, 1, seq + context]
-        kernel = self.conv1d.weight.unsqueeze(2)
-        mixed = conv2d(image, kernel, self.conv1d.bias, groups=image.shape[1])
-        return self.act(mixed.squeeze(2).transpose(1, 2))
 
 
 def _is_on_cpu(mixer: "ScanMixer", hidden_states: Tensor) -> bool:

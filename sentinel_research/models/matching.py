@@ -7,6 +7,7 @@ the second knob, so two measurements give its value, and a third one of the resu
 parameters on a model without memory (torch's meta device), operations by torch's counter.
 
 A parameter is an embedding if it belongs to a table of tokens or positions, or to the output head.
+Everything else counts, also gates, extra paths and the layers of a frozen baseline.
 """
 
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sentinel_research.errors import UsageError
+from sentinel_research.models.agency import add_agency, spec_of
 from sentinel_research.models.architectures import build
 from sentinel_research.models.flops import training_flops
 from sentinel_research.specs import ArchitectureSpec, MatchSpec
@@ -36,21 +38,30 @@ class Matched(NamedTuple):
     """All of them; tied ones count once."""
     num_non_embedding: int
     """Without tables of tokens and positions and the output head."""
+    num_frozen: int
+    """Of `num_non_embedding` those that are not trained, which are a frozen baseline's."""
     flops_per_token: float
     """Of training, forward and backward, at `sequence_length`."""
     sequence_length: int
     """Tokens of the sequence that was counted."""
     deviation: float
     """Of what was matched from its target, as a share of the target; 0 without a target."""
+    agency: dict[str, Any] | None
+    """The `AgencySpec` of what was built; null without gates and extra paths."""
 
 
 def num_non_embedding(model: PreTrainedModel) -> int:
     """Parameters that are neither a table of tokens or positions nor the output head."""
+    return sum(one.numel() for one in _blocks(model))
+
+
+def _blocks(model: PreTrainedModel) -> list[nn.Parameter]:
+    """The parameters outside embeddings."""
     tables = [module for module in model.modules() if isinstance(module, nn.Embedding)]
     head = model.get_output_embeddings()
     apart = {id(one) for module in tables for one in module.parameters()}
     apart |= {id(one) for one in head.parameters()} if head is not None else set()
-    return sum(one.numel() for one in model.parameters() if id(one) not in apart)
+    return [one for one in model.parameters() if id(one) not in apart]
 
 
 def match(
@@ -58,6 +69,7 @@ def match(
     tokenizer: PreTrainedTokenizerBase,
     wanted: MatchSpec | None,
     sequence_length: int,
+    baseline: PreTrainedModel | None = None,
 ) -> Matched:
     """Solve an architecture for a size, and measure the result.
 
@@ -67,6 +79,7 @@ def match(
         tokenizer: Gives the vocabulary.
         wanted: What to reach; None measures the configuration as it is.
         sequence_length: Tokens of a training sequence, for the operations.
+        baseline: A model of the size of the one that runs frozen beside, where agency names one.
 
     Raises:
         UsageError: if the configuration does not work, or no value comes near enough, with those
@@ -74,18 +87,21 @@ def match(
     """
     name, config = spec.architecture, dict(spec.config)
     if wanted is not None:
-        config = _Solver(spec, tokenizer, wanted, sequence_length).solve()
-    model = build(name, config, tokenizer, seed=0)
+        config = _Solver(spec, tokenizer, wanted, sequence_length, baseline).solve()
+    model = _built(spec, config, tokenizer, baseline)
     flops = training_flops(model, sequence_length)
+    agency = spec_of(model.config)
     count = num_non_embedding(model)
     reached = count if wanted is None or wanted.what == "parameters" else flops.per_token
     matched = Matched(
         config=config,
         num_parameters=model.num_parameters(),
         num_non_embedding=count,
+        num_frozen=sum(one.numel() for one in _blocks(model) if not one.requires_grad),
         flops_per_token=flops.per_token,
         sequence_length=sequence_length,
         deviation=0.0 if wanted is None else reached / wanted.target - 1,
+        agency=None if agency is None else agency.model_dump(mode="json"),
     )
     if wanted is not None and abs(matched.deviation) > wanted.tolerance:
         raise UsageError(
@@ -93,6 +109,17 @@ def match(
             "the configuration counts something else than it builds; match by the other measure",
         )
     return matched
+
+
+def _built(
+    spec: ArchitectureSpec,
+    config: dict[str, Any],
+    tokenizer: PreTrainedTokenizerBase,
+    baseline: PreTrainedModel | None,
+) -> PreTrainedModel:
+    """The whole model in some configuration, with its agency."""
+    model = build(spec.architecture, config, tokenizer, seed=0)
+    return model if spec.agency is None else add_agency(model, spec.agency, baseline=baseline)
 
 
 class _Candidate(NamedTuple):
@@ -113,9 +140,11 @@ class _Solver:
         tokenizer: PreTrainedTokenizerBase,
         wanted: MatchSpec,
         sequence_length: int,
+        baseline: PreTrainedModel | None,
     ) -> None:
-        self._name, self._tokenizer, self._wanted = spec.architecture, tokenizer, wanted
-        self._sequence_length = sequence_length
+        self._spec, self._name = spec, spec.architecture
+        self._tokenizer, self._wanted = tokenizer, wanted
+        self._sequence_length, self._baseline = sequence_length, baseline
         template = self._on_meta(spec.config)
         aliases = template.config.attribute_map
         self._given = {aliases.get(key, key): value for key, value in spec.config.items()}
@@ -230,11 +259,15 @@ class _Solver:
 
     def _measure(self, config: dict[str, Any]) -> float:
         if self._wanted.what == "parameters":
-            return num_non_embedding(self._on_meta(config))
-        model = build(self._name, config, self._tokenizer, seed=0)
-        return training_flops(model, self._sequence_length).per_token
+            with torch.device("meta"):
+                return num_non_embedding(self._whole(config))
+        return training_flops(self._whole(config), self._sequence_length).per_token
+
+    def _whole(self, config: dict[str, Any]) -> PreTrainedModel:
+        return _built(self._spec, config, self._tokenizer, self._baseline)
 
     def _on_meta(self, config: dict[str, Any]) -> PreTrainedModel:
+        """Without agency: what the knobs are read from."""
         with torch.device("meta"):
             return build(self._name, config, self._tokenizer, seed=0)
 

@@ -33,6 +33,17 @@ def frozen(model: PreTrainedModel) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def without_autocast(model: PreTrainedModel) -> Iterator[None]:
+    """The model's own forward pass in a block, where Accelerate has put autocast around it."""
+    around = model.__dict__.pop("forward", None)
+    try:
+        yield
+    finally:
+        if around is not None:
+            model.__dict__["forward"] = around
+
+
+@contextlib.contextmanager
 def eager_attention(model: PreTrainedModel) -> Iterator[None]:
     """Plain matrix products, not a fused kernel: probabilities are visible, FLOPs countable."""
     name = model.config._attn_implementation

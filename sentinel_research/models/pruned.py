@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import transformers
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import GenerationMixin, PretrainedConfig, PreTrainedModel
 
 from sentinel_research.models.anatomy import anatomy_of
 from sentinel_research.models.attention import attention_name, register_ragged_attention
@@ -58,6 +58,16 @@ def _pruned_config_class(dense: Any, name: str, model_name: str) -> Any:
             if self.is_heterogeneous:
                 structure_of(self)
 
+        def save_pretrained(
+            self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any
+        ) -> None:
+            """Save as transformers does, with the module that `auto_map` points to.
+
+            Saving a model saves its configuration so, before anything is pushed to a hub.
+            """
+            super().save_pretrained(save_directory, *args, **kwargs)
+            write_remote(Path(save_directory))
+
         @classmethod
         def register_for_auto_class(cls, auto_class: str = "AutoConfig") -> None:
             """Do nothing: `auto_map` is fixed, transformers must not copy this module."""
@@ -68,7 +78,7 @@ def _pruned_config_class(dense: Any, name: str, model_name: str) -> Any:
 def _pruned_model_class(dense: Any, config: Any, name: str) -> Any:
     """A model class of a pruned family: the dense one, shrunk after it was built."""
 
-    class PrunedForCausalLM(dense):
+    class PrunedForCausalLM(dense, GenerationMixin):
         """The dense model with some heads, neurons or blocks physically absent."""
 
         config_class = config
@@ -84,12 +94,16 @@ def _pruned_model_class(dense: Any, config: Any, name: str) -> Any:
             found = super().get_correct_attn_implementation(requested_attention, is_init_check)
             return attention_name(found, is_ragged=_is_ragged(self.config))
 
-        def save_pretrained(
-            self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any
-        ) -> None:
-            """Save as transformers does, with the one-line module that `auto_map` points to."""
-            super().save_pretrained(save_directory, *args, **kwargs)
-            write_remote(Path(save_directory))
+        def _get_static_cache_init_shape(self) -> tuple[Any, Any] | None:
+            """Key/value heads and their width, layer by layer, for a cache allocated beforehand."""
+            shape: tuple[Any, Any] | None = super()._get_static_cache_init_shape()
+            if shape is None or not self.config.is_heterogeneous:
+                return shape
+            structure = structure_of(self.config)
+            heads = structure.num_units("kv_group")
+            # a layer without heads counts positions by a placeholder, see `EmptyAttention`
+            widths = [structure.head_dim if number else 1 for number in heads]
+            return [number or 1 for number in heads], widths
 
         @classmethod
         def register_for_auto_class(cls, auto_class: str = "AutoModel") -> None:

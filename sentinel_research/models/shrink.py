@@ -9,7 +9,8 @@ from torch import nn
 from transformers import BloomConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from sentinel_research.models.anatomy import Anatomy, anatomy_of
+from sentinel_research.models.anatomy import anatomy_of
+from sentinel_research.models.anatomy_schema import Anatomy
 from sentinel_research.models.attention import (
     EmptyAttention,
     KeptSlopesAttention,

@@ -6,12 +6,14 @@
 import importlib
 from typing import TYPE_CHECKING
 
-from sentinel_research.pruning.plan import PruningPlan, make_plan, parse_plan
+from sentinel_research.pruning.plan import PruningPlan
+from sentinel_research.pruning.planning import make_plan, parse_plan
 
 if TYPE_CHECKING:
     from sentinel_research.pruning.algebra import difference, merge, transfer
     from sentinel_research.pruning.apply import Planned, Pruned, plan_units, prune
     from sentinel_research.pruning.baking import bake, baked_plan, shrink_baked
+    from sentinel_research.pruning.expanding import expand
     from sentinel_research.pruning.gates import gate_units, mask
     from sentinel_research.pruning.loading import load
     from sentinel_research.pruning.report import PruneReport
@@ -29,6 +31,7 @@ _LAZY = {
     "bake": "baking",
     "baked_plan": "baking",
     "difference": "algebra",
+    "expand": "expanding",
     "gate_units": "gates",
     "load": "loading",
     "mask": "gates",
@@ -52,6 +55,7 @@ __all__ = [
     "bake",
     "baked_plan",
     "difference",
+    "expand",
     "gate_units",
     "load",
     "make_plan",

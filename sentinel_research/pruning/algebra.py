@@ -6,7 +6,8 @@ from fractions import Fraction
 from typing import Literal
 
 from sentinel_research.errors import UsageError
-from sentinel_research.pruning.plan import PruningPlan, make_plan
+from sentinel_research.pruning.plan import PruningPlan
+from sentinel_research.pruning.planning import make_plan
 from sentinel_research.pruning.units import kept_parts
 from sentinel_research.structure import LayerParts, Structure, label
 

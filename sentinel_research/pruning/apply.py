@@ -11,13 +11,14 @@ from sentinel_research.pruning.algebra import transfer
 from sentinel_research.pruning.calibrate import Totals
 from sentinel_research.pruning.compensate import MEAN_OUTPUTS, add_mean_outputs
 from sentinel_research.pruning.gates import mask
-from sentinel_research.pruning.plan import PruningPlan, make_plan
+from sentinel_research.pruning.plan import PruningPlan
+from sentinel_research.pruning.planning import make_plan
 from sentinel_research.pruning.report import PruneReport, probe_length, report_of
 from sentinel_research.pruning.score import WEIGHT_KINDS, Scores, UnitValues, score_units
-from sentinel_research.pruning.select import Selection, normalised, select
+from sentinel_research.pruning.select import Chosen, Selection, normalised, select
 from sentinel_research.pruning.sparsify import sparsify
 from sentinel_research.pruning.surgery import remove
-from sentinel_research.pruning.units import budget_cost, kept_parts
+from sentinel_research.pruning.units import budget_cost, kept_parts, removed_units
 from sentinel_research.registry import get
 from sentinel_research.specs import PruneSpec
 from sentinel_research.structure import Structure
@@ -50,6 +51,7 @@ def plan_units(
     *,
     scores: Scores | None = None,
     pattern: PruningPlan | None = None,
+    first: PruningPlan | None = None,
 ) -> Planned:
     """Decide which units go, without touching the model.
 
@@ -60,6 +62,8 @@ def plan_units(
         scores: What `score_units` returned for this model and scorer; scored anew if absent.
         pattern: A plan of another model, which decides how many units go at which depth and rank
             (`algebra.transfer`) in place of fraction, scope and budget. Not for single weights.
+        first: A plan of this model: what it takes away goes before everything else, so that a
+            larger fraction contains it whatever the scores say now. Not with a pattern.
 
     Returns:
         The plan with its scores.
@@ -71,21 +75,42 @@ def plan_units(
     scores = scores or score_units(model, spec, calibration)
     structure = structure_of(model.config)
     if spec.granularities[0] in WEIGHT_KINDS:
-        return Planned(sparsify(model, spec, scores, calibration)[1], None, None)
+        return Planned(sparsify(model, spec, scores, calibration, first)[1], None, None)
     if pattern is not None:
-        moved = transfer(
-            pattern,
-            structure,
-            scores.values,
-            whole_groups="kv_group" in spec.granularities,
-            min_per_layer=spec.min_per_layer,
-        )
-        origin = {"fraction": spec.fraction, "granularity": spec.granularities}
-        return Planned(moved.model_copy(update={**origin, **_origin(scores)}), None, None)
+        return Planned(_moved(pattern, structure, spec, scores), None, None)
     length = probe_length(model)
-    selection = _choose(structure, spec, scores.values, length)
+    earlier = removed_units(structure, spec.granularities, first.kept) if first else None
+    selection = _choose(structure, spec, scores.values, length, earlier)
+    overlap = None
+    if scores.halves is not None:
+        one, other = (
+            _chosen(_choose(structure, spec, values, length, earlier)) for values in scores.halves
+        )
+        overlap = len(one & other) / len(one | other) if one | other else 1.0
+    return Planned(_without(selection, structure, spec, scores), selection, overlap)
+
+
+def _moved(
+    pattern: PruningPlan, structure: Structure, spec: PruneSpec, scores: Scores
+) -> PruningPlan:
+    """The plan that removes what `pattern` removes of its own model."""
+    moved = transfer(
+        pattern,
+        structure,
+        scores.values,
+        whole_groups="kv_group" in spec.granularities,
+        min_per_layer=spec.min_per_layer,
+    )
+    origin = {"fraction": spec.fraction, "granularity": spec.granularities}
+    return moved.model_copy(update={**origin, **_origin(scores)})
+
+
+def _without(
+    selection: Selection, structure: Structure, spec: PruneSpec, scores: Scores
+) -> PruningPlan:
+    """The plan that removes the selected units."""
     kept = kept_parts(structure, selection.removed)
-    made = make_plan(
+    return make_plan(
         structure,
         [layer.heads for layer in kept],
         neurons=[layer.neurons for layer in kept],
@@ -101,11 +126,6 @@ def plan_units(
         granularity=spec.granularities,
         **_origin(scores),
     )
-    overlap = None
-    if scores.halves is not None:
-        first, second = (_chosen(_choose(structure, spec, v, length)) for v in scores.halves)
-        overlap = len(first & second) / len(first | second) if first | second else 1.0
-    return Planned(made, selection, overlap)
 
 
 def _check_pattern(spec: PruneSpec, pattern: PruningPlan | None) -> None:
@@ -126,7 +146,13 @@ def _origin(scores: Scores) -> dict[str, Any]:
     }
 
 
-def _choose(structure: Structure, spec: PruneSpec, values: UnitValues, length: int) -> Selection:
+def _choose(
+    structure: Structure,
+    spec: PruneSpec,
+    values: UnitValues,
+    length: int,
+    first: Chosen | None,
+) -> Selection:
     scores: UnitValues = {kind: values[kind] for kind in spec.granularities}
     return select(
         normalised(scores) if spec.normalise == "layer" else scores,
@@ -134,6 +160,7 @@ def _choose(structure: Structure, spec: PruneSpec, values: UnitValues, length: i
         scope=spec.scope,
         min_per_layer=spec.min_per_layer,
         cost=budget_cost(structure, spec.budget, length),
+        first=first,
     )
 
 
@@ -189,9 +216,37 @@ def prune(
         planned = plan_units(model, spec, calibration, scores=scores, pattern=pattern)
         if spec.compensate == "bias":
             base = add_mean_outputs(model, planned.plan, _mean_outputs(scores))
+    return carry_out(base, spec, planned, scores.seconds, before=model)
+
+
+def carry_out(
+    base: PreTrainedModel,
+    spec: PruneSpec,
+    planned: Planned,
+    scoring_seconds: float,
+    *,
+    before: PreTrainedModel | None = None,
+) -> Pruned:
+    """Apply a plan in the form that a pruning asks for, and measure what it did.
+
+    Args:
+        base: The model that the plan is applied to; it is not changed.
+        spec: For the form.
+        planned: What `plan_units` returned.
+        scoring_seconds: Wall-clock time of scoring, for the report.
+        before: What the report compares with, where that is not `base`.
+
+    Returns:
+        The pruned model and the report.
+
+    Raises:
+        CheckpointError: if the pruned model does not compute what the masked one computes.
+        CheckFailedError: if the parameters did not fall by the predicted number.
+    """
     pruned = (remove if spec.form == "remove" else mask)(base, planned.plan)
     _check_count(base, pruned, spec, planned.plan)
-    return Pruned(pruned, report_of(model, pruned, spec, planned, scores.seconds))
+    report = report_of(base if before is None else before, pruned, spec, planned, scoring_seconds)
+    return Pruned(pruned, report)
 
 
 def _mean_outputs(scores: Scores) -> Totals:

@@ -16,7 +16,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from sentinel_research.errors import UsageError
-from sentinel_research.models.anatomy import Anatomy, Projection, anatomy_of
+from sentinel_research.models.anatomy import anatomy_of
+from sentinel_research.models.anatomy_schema import Anatomy, Projection
 from sentinel_research.models.hooks import refuse_hooks
 from sentinel_research.models.layout import (
     head_columns,
@@ -26,7 +27,8 @@ from sentinel_research.models.layout import (
 )
 from sentinel_research.pruning.gates import zero_weights
 from sentinel_research.pruning.layout_check import check_layout
-from sentinel_research.pruning.plan import PruningPlan, make_plan
+from sentinel_research.pruning.plan import PruningPlan
+from sentinel_research.pruning.planning import make_plan
 from sentinel_research.pruning.surgery import check_agreement, remove
 from sentinel_research.structure import Structure
 

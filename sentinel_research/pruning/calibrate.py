@@ -46,6 +46,10 @@ class Totals:
         """The sums of one statistic, per layer."""
         return self.sums[name, kind]
 
+    def means(self, name: str, kind: str) -> list[Float64[Tensor, "..."]]:
+        """The means of one statistic over the sequences, per layer."""
+        return [layer / self.num_sequences for layer in self.layers(name, kind)]
+
 
 @dataclass(frozen=True)
 class Statistics:

@@ -14,7 +14,8 @@ from sentinel_research.models.layout import structure_of
 from sentinel_research.pruning.calibrate import Totals
 from sentinel_research.pruning.gates import plan_gates
 from sentinel_research.pruning.meters import Need
-from sentinel_research.pruning.plan import PruningPlan, make_plan
+from sentinel_research.pruning.plan import PruningPlan
+from sentinel_research.pruning.planning import make_plan
 from sentinel_research.pruning.surgery import remove
 
 MEAN_OUTPUTS: tuple[Need, ...] = (("channel_moments", "head"), ("channel_moments", "neuron"))

@@ -119,12 +119,7 @@ def score_units(
         # a pass that several scorers share counts in full for each of them
         start -= statistics.seconds
     if (needs or plugin.calibrated) and calibration is None:
-        raise UsageError(
-            f"scorer '{spec.scorer}' reads calibration text, and none was given"
-            if plugin.calibrated
-            else "`compensate: bias` reads calibration text, and none was given",
-            "Set `calibration` in the pruning spec (corpus, num_sequences, sequence_length).",
-        )
+        raise _no_text(spec, plugin)
     if needs and calibration is not None and statistics is None:
         batch_size = spec.calibration.batch_size if spec.calibration else 16
         statistics = collect(model, calibration, needs, batch_size=batch_size)
@@ -143,6 +138,15 @@ def score_units(
         halves = first, second
     seconds = time.perf_counter() - start
     return Scores(values, errors, halves, statistics, fingerprint, seconds)
+
+
+def _no_text(spec: PruneSpec, plugin: Plugin) -> UsageError:
+    return UsageError(
+        f"scorer '{spec.scorer}' reads calibration text, and none was given"
+        if plugin.calibrated
+        else "`compensate: bias` reads calibration text, and none was given",
+        "Set `calibration` in the pruning spec (corpus, num_sequences, sequence_length).",
+    )
 
 
 def _values(

@@ -10,7 +10,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from sentinel_research.errors import UsageError
-from sentinel_research.models.anatomy import Anatomy, anatomy_of
+from sentinel_research.models.anatomy import anatomy_of
+from sentinel_research.models.anatomy_schema import Anatomy
 from sentinel_research.models.layout import projection_paths, structure_of
 from sentinel_research.pruning.calibrate import Totals
 from sentinel_research.structure import Structure

@@ -98,6 +98,7 @@ def select(
     scope: Literal["local", "global"] = "local",
     min_per_layer: int = 1,
     cost: Cost | None = None,
+    first: Chosen | None = None,
 ) -> Selection:
     """Choose the least important units.
 
@@ -110,6 +111,8 @@ def select(
             comparing scores as they are. Blocks (one a layer) are always ranked together.
         min_per_layer: Units of a kind that stay in every layer; blocks have no minimum.
         cost: What the fraction is a share of; None counts units.
+        first: Units that leave before all others, in the order of their importance too; for every
+            kind of the scores.
 
     Returns:
         The selection.
@@ -124,7 +127,7 @@ def select(
     taken: list[Unit] = []
     requested = achieved = 0.0
     for pool in _pools(shape, scope):
-        order = _ranked(pool, scores, min_per_layer, cost)
+        order = _ranked(pool, scores, min_per_layer, cost, first)
         if cost is None:
             wanted = num_units(fraction, len(pool))
             mine = order[:wanted]
@@ -164,19 +167,24 @@ def _pools(shape: Mapping[str, Sequence[int]], scope: str) -> list[list[Unit]]:
 
 
 def _ranked(
-    pool: Sequence[Unit], scores: Scores, min_per_layer: int, cost: Cost | None
+    pool: Sequence[Unit],
+    scores: Scores,
+    min_per_layer: int,
+    cost: Cost | None,
+    first: Chosen | None,
 ) -> list[Unit]:
     """The units that may go, the first to go first."""
     kinds = list(scores)
 
-    def key(unit: Unit) -> tuple[float, int, int, int]:
+    def key(unit: Unit) -> tuple[bool, float, int, int, int]:
         value = scores[unit.kind][unit.layer][unit.local]
         if value >= 0:
             saved = cost.of_unit(unit) if cost else 1.0
             # a unit that saves nothing (a block already emptied) goes last
             value = value / saved if saved else math.inf
+        waits = first is not None and unit.local not in first[unit.kind][unit.layer]
         # the model is better off without a negative one, however little it saves
-        return value, kinds.index(unit.kind), unit.layer, unit.local
+        return waits, value, kinds.index(unit.kind), unit.layer, unit.local
 
     order = sorted(pool, key=key)
     left = {(u.kind, u.layer): len(scores[u.kind][u.layer]) for u in order}

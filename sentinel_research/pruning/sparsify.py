@@ -21,7 +21,8 @@ from sentinel_research.errors import UsageError
 from sentinel_research.models.anatomy import anatomy_of
 from sentinel_research.models.layout import structure_of
 from sentinel_research.pruning.layout_check import check_layout
-from sentinel_research.pruning.plan import PruningPlan, make_plan
+from sentinel_research.pruning.plan import PruningPlan
+from sentinel_research.pruning.planning import make_plan
 from sentinel_research.pruning.score import Scores
 from sentinel_research.pruning.scoring import ScoringInputs
 from sentinel_research.pruning.sparse import keep_largest, keep_n_of_m
@@ -33,7 +34,11 @@ GROUP = (2, 4)
 
 
 def sparsify(
-    model: PreTrainedModel, spec: PruneSpec, scores: Scores, calibration: CalibrationSet | None
+    model: PreTrainedModel,
+    spec: PruneSpec,
+    scores: Scores,
+    calibration: CalibrationSet | None,
+    first: PruningPlan | None = None,
 ) -> tuple[PreTrainedModel, PruningPlan]:
     """Choose single weights and, for solvers, new values of the others.
 
@@ -42,6 +47,7 @@ def sparsify(
         spec: With granularity `weight` or `2:4`.
         scores: What `score_units` returned, for its statistics.
         calibration: Text for solvers.
+        first: A plan of this model whose weights go before all others; not for solvers.
 
     Returns:
         The model with updated weights (a copy; equal to the model without a solver), and the plan
@@ -58,20 +64,7 @@ def sparsify(
             f"{spec.scorer} chooses the weights of a block of columns together, whatever the scope",
             "leave out `scope: global`",
         )
-    inputs = ScoringInputs(
-        model=model,
-        kind="weight",
-        seed=spec.seed,
-        totals=scores.statistics.total() if scores.statistics else None,
-    )
-    if plugin.solver:
-        updated, keeps = plugin(copy.deepcopy(model), spec, calibration)
-    else:
-        updated = model
-        keeps = {
-            path: keep_mask(matrix, spec)
-            for path, matrix in zip(inputs.projections, plugin(inputs), strict=True)
-        }
+    updated, keeps = _chosen(model, spec, scores, calibration, first)
     stored = anatomy_of(model.config).weight
     masks = {
         f"{path}.weight": WeightMask.of((keep if stored == "linear" else keep.T).cpu().numpy())
@@ -89,6 +82,40 @@ def sparsify(
         calibration=scores.calibration,
     )
     return updated, plan
+
+
+def _chosen(
+    model: PreTrainedModel,
+    spec: PruneSpec,
+    scores: Scores,
+    calibration: CalibrationSet | None,
+    first: PruningPlan | None,
+) -> tuple[PreTrainedModel, dict[str, Bool[Tensor, "outputs inputs"]]]:
+    """The model with updated weights, and per projection which of them stay."""
+    plugin = get("scorers", spec.scorer)
+    if plugin.solver:
+        return plugin(copy.deepcopy(model), spec, calibration)
+    inputs = ScoringInputs(
+        model=model,
+        kind="weight",
+        seed=spec.seed,
+        totals=scores.statistics.total() if scores.statistics else None,
+    )
+    keeps = {}
+    for path, matrix in zip(inputs.projections, plugin(inputs), strict=True):
+        gone = None if first is None else _gone(model, first.weights[f"{path}.weight"], matrix)
+        lowest = torch.finfo(matrix.dtype).min
+        ranked = matrix if gone is None else matrix.masked_fill(gone, lowest)
+        keeps[path] = keep_mask(ranked, spec)
+    return model, keeps
+
+
+def _gone(
+    model: PreTrainedModel, weights: WeightMask, matrix: Float[Tensor, "outputs inputs"]
+) -> Bool[Tensor, "outputs inputs"]:
+    """What an earlier plan took of a matrix, where the scores of the matrix are."""
+    gone = torch.from_numpy(~weights.keep()).to(matrix.device)
+    return gone if anatomy_of(model.config).weight == "linear" else gone.T
 
 
 def keep_mask(

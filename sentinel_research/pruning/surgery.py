@@ -15,7 +15,8 @@ from transformers import PreTrainedModel
 
 from sentinel_research.errors import CheckpointError
 from sentinel_research.models.agency.attach import GATE_NAME
-from sentinel_research.models.anatomy import Anatomy, anatomy_of, context_length
+from sentinel_research.models.anatomy import anatomy_of, context_length
+from sentinel_research.models.anatomy_schema import Anatomy
 from sentinel_research.models.hooks import refuse_hooks
 from sentinel_research.models.layout import (
     head_columns,

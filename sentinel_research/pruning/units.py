@@ -3,7 +3,7 @@
 A KV group is its query heads, a layer its two blocks; everything else is a part itself.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
 import torch
@@ -63,6 +63,32 @@ def kept_parts(structure: Structure, removed: Chosen) -> tuple[LayerParts, ...]:
         _kept_layer(structure, index, {kind: layers[index] for kind, layers in removed.items()})
         for index in range(structure.num_layers)
     )
+
+
+def removed_units(structure: Structure, kinds: Iterable[str], kept: Sequence[LayerParts]) -> Chosen:
+    """The units of which nothing stays: what `kept_parts` makes these layers from.
+
+    Args:
+        structure: Of the model.
+        kinds: Any kinds of unit.
+        kept: What stays of every layer.
+
+    Returns:
+        Per kind and layer local indices of units, ascending.
+    """
+    found = {}
+    for kind in kinds:
+        counts = structure.num_units(kind)  # type: ignore[arg-type]
+        layers = []
+        for index, (before, after) in enumerate(zip(structure.layers, kept, strict=True)):
+            left = set()
+            for part, owner in owners(structure, kind, index).items():
+                stays = set(after.units(part))
+                units = zip(before.units(part), owner.tolist(), strict=True)
+                left |= {unit for original, unit in units if original in stays}
+            layers.append(tuple(unit for unit in range(counts[index]) if unit not in left))
+        found[kind] = tuple(layers)
+    return found
 
 
 def _kept_layer(

@@ -4,7 +4,8 @@ from transformers import PreTrainedModel
 
 from sentinel_research.models.agency import HeadState, head_states
 from sentinel_research.models.layout import structure_of
-from sentinel_research.pruning.plan import PruningPlan, make_plan
+from sentinel_research.pruning.plan import PruningPlan
+from sentinel_research.pruning.planning import make_plan
 
 
 def plan_from_states(model: PreTrainedModel) -> PruningPlan:

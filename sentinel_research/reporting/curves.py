@@ -15,6 +15,7 @@ from sentinel_research.reporting.estimates import (
     measurements,
 )
 from sentinel_research.reporting.numbers import fraction, number
+from sentinel_research.statistics import Interval
 
 _LOG_RATIO = 10
 _EXPLANATIONS: dict[Over, str] = {
@@ -136,11 +137,22 @@ def choose_frame(curves: TaskCurves) -> Frame:
     # every mask is shown, an interval only as far as there is room
     values = [value for one in estimates for value in (one.value, *_range_of_masks(one))]
     values += [] if curves.floor is None else [curves.floor]
+    intervals = [one.interval for one in estimates if one.interval]
+    return frame_around(values, intervals, curves.metric.name.endswith("perplexity"))
+
+
+def frame_around(values: list[float], intervals: list[Interval], is_perplexity: bool) -> Frame:
+    """Frame values, and as much of their intervals as leaves the values apart.
+
+    Args:
+        values: At least one.
+        intervals: Of some of them.
+        is_perplexity: Whether the frame may be logarithmic.
+    """
     lowest, highest = min(values), max(values)
-    low = min([lowest, *(one.interval.low for one in estimates if one.interval)])
-    high = max([highest, *(one.interval.high for one in estimates if one.interval)])
-    is_perplexity = curves.metric.name.endswith("perplexity") and lowest > 0
-    if is_perplexity and highest / lowest > _LOG_RATIO:
+    low = min([lowest, *(one.low for one in intervals)])
+    high = max([highest, *(one.high for one in intervals)])
+    if is_perplexity and lowest > 0 and highest / lowest > _LOG_RATIO:
         bottom, top = max(low, lowest / 2), min(high, highest * 4)
         return Frame(bottom / 1.4, top * 1.25, True, low < bottom or high > top)
     spread = highest - lowest

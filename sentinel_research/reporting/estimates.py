@@ -101,7 +101,8 @@ def group_cells(record: RunRecord) -> list[Group]:
     cells: dict[tuple[str, float], list[CellRecord]] = {(DENSE, 0.0): []}
     for key in _asked(record.recipe.get("prune") or {}):
         cells[key] = []
-    for cell in record.cells:
+    # what a recovery made of a model is compared in its own section
+    for cell in (one for one in record.cells if one.recover_spec is None):
         spec = cell.prune_spec
         key = (DENSE, 0.0) if spec is None else (arm_of(spec), spec["fraction"])
         cells.setdefault(key, []).append(cell)

@@ -1,8 +1,14 @@
 """`report.json`: what tables and figures show, at full precision, under names that stay.
 
 `tasks.TASK.estimates` has a row per scorer and fraction, `tasks.TASK.against_random` its
-comparison with random masks; `criteria.KEY` and `architectures.KEY` have one comparison each. A
-part without numbers has `absent` alone.
+comparison with random masks; `criteria.KEY`, `architectures.KEY` and `recovery.KEY` have one
+comparison each. A part without numbers has `absent` alone.
+
+Of `recovery`, `results-TASK` has the metric, the unit of its values (`is_log`: they are natural
+logarithms) and a row per recovery with every seed before and after, and `regained` against either
+reference; `claim-TASK` the claim at 50 percent case by case; `against-full-TASK` and
+`against-random-TASK` paired tests; `costs` tokens, seconds and parameters; `samples` texts; and
+`not-recovered` what has no result. Curves of losses and masks are in `record.json`.
 """
 
 import json
@@ -29,15 +35,18 @@ def render_json(page: Page) -> str:
         "recipe_fingerprint": page.fingerprint,
         "synthetic_data": page.synthetic_data,
         "tasks": {section.task: _task(section) for section in page.tasks},
-        # what a figure shows without numbers of its own is in record.json
-        "criteria": {
-            part.key: _part(part)
-            for part in page.criteria
-            if part.numbers is not None or part.figure is None
-        },
+        "criteria": _measured(page.criteria),
         "architectures": {part.key: _part(part) for part in page.architectures},
+        "recovery": _measured(page.recovery),
     }
     return json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def _measured(parts: tuple[Part, ...]) -> dict[str, Any]:
+    """Without what only a figure shows: its numbers are in `record.json`."""
+    return {
+        part.key: _part(part) for part in parts if part.numbers is not None or part.figure is None
+    }
 
 
 def _task(section: TaskSection) -> dict[str, Any]:

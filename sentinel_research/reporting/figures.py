@@ -25,8 +25,8 @@ from sentinel_research.reporting.svg import (
 )
 
 # Okabe and Ito's colours, those with contrast 3:1 on white and on near-black; two of them darkened
-_COLOURS = ("#2a86c8", "#d55e00", "#009e73", "#c4649b", "#b07a00", "#7d6fd1")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
+COLOURS = ("#2a86c8", "#d55e00", "#009e73", "#c4649b", "#b07a00", "#7d6fd1")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
 _DASHES = ("-", "--", "-.", ":")
 _SIZE_INCHES = (5.2, 3.9)
 _WIDE_INCHES = (8.0, 5.2)
@@ -49,7 +49,7 @@ def draw_curves(curves: TaskCurves, synthetic_data: bool) -> Drawing:
     title = f"{label[0].upper()}{label[1:]} against fraction pruned on {curves.task}"
     with drawing_style():
         figure, axes = _new_figure(curves.task, synthetic_data, is_crowded(curves))
-        _scale(axes, choose_frame(curves))
+        scale_values(axes, choose_frame(curves))
         _draw_all(axes, curves)
         if curves.dense is not None:
             _draw_dense(axes, curves.dense)
@@ -71,30 +71,57 @@ def draw_curves(curves: TaskCurves, synthetic_data: bool) -> Drawing:
 
 def is_crowded(curves: TaskCurves) -> bool:
     """Whether there are more curves than colours, so that they can hardly be told apart."""
-    return len(curves.curves) > len(_COLOURS)
+    return len(curves.curves) > len(COLOURS)
 
 
-def draw_losses(losses: Sequence[dict[str, Any]], synthetic_data: bool) -> Drawing:
+def draw_losses(
+    losses: Sequence[dict[str, Any]],
+    synthetic_data: bool,
+    *,
+    validation: Sequence[dict[str, Any]] = (),
+    name: str = "training",
+) -> Drawing:
     """Draw the loss against the step of training.
 
     Args:
         losses: `{"step": int, "loss": nats per token}`, at least one.
         synthetic_data: Whether to mark the figure.
+        validation: The same of the validations.
+        name: What was trained; also the beginning of the file's name.
     """
     if not losses:
         raise ValueError("no loss was recorded: there is nothing to draw")
     steps = [entry["step"] for entry in losses]
     values = [entry["loss"] for entry in losses]
     with drawing_style():
-        figure, axes = _new_figure("training", synthetic_data, False)
-        axes.plot(steps, values, color=_COLOURS[0], linewidth=1.8, gid="loss")
+        figure, axes = _new_figure(name, synthetic_data, False)
+        axes.plot(steps, values, color=COLOURS[0], linewidth=1.8, gid="loss", label="training")
         axes.set_xlabel("step")
         axes.set_ylabel("training loss (nats per token)")
         words = (
             f"loss {number(values[0])} at step {steps[0]}, {number(values[-1])} at step {steps[-1]}"
         )
+        if validation:
+            _draw_validation(axes, validation)
+            _draw_legend(figure, axes)
+            axes.set_ylabel("loss (nats per token)")
+            last = validation[-1]
+            words += f"; validation loss {number(last['loss'])} at step {last['step']}"
         title = "Training loss against step"
-        return save(figure, "training_loss", title, marked(words, synthetic_data))
+        file = re.sub(r"[^A-Za-z0-9._-]", "_", name)
+        return save(figure, f"{file}_loss", title, marked(words, synthetic_data))
+
+
+def _draw_validation(axes: Axes, validation: Sequence[dict[str, Any]]) -> None:
+    axes.plot(
+        [entry["step"] for entry in validation],
+        [entry["loss"] for entry in validation],
+        color=COLOURS[1],
+        linewidth=1.8,
+        marker=MARKERS[0],
+        gid="validation",
+        label="validation",
+    )
 
 
 def _new_figure(title: str, synthetic_data: bool, is_wide: bool) -> tuple[Figure, Axes]:
@@ -110,7 +137,8 @@ def _new_figure(title: str, synthetic_data: bool, is_wide: bool) -> tuple[Figure
     return figure, axes
 
 
-def _scale(axes: Axes, frame: Frame) -> None:
+def scale_values(axes: Axes, frame: Frame) -> None:
+    """Give the vertical axis the limits and the scale of a frame."""
     if frame.is_log:
         # an interval that reaches zero leaves through the bottom
         axes.set_yscale("log", nonpositive="clip")
@@ -139,10 +167,10 @@ def _draw_all(axes: Axes, curves: TaskCurves) -> None:
             continue
         place = beside.index(curve)
         line = {
-            "color": _COLOURS[place % len(_COLOURS)],
-            "linestyle": _DASHES[place // len(_COLOURS) % len(_DASHES)],
+            "color": COLOURS[place % len(COLOURS)],
+            "linestyle": _DASHES[place // len(COLOURS) % len(_DASHES)],
             "linewidth": 1.6,
-            "marker": _MARKERS[place % len(_MARKERS)],
+            "marker": MARKERS[place % len(MARKERS)],
         }
         _draw_line(axes, curve, curves.dense, index, line, (place - middle) * apart)
         for point in curve.points:

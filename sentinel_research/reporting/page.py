@@ -24,6 +24,7 @@ from sentinel_research.reporting.estimates import (
 )
 from sentinel_research.reporting.figures import draw_curves, draw_losses, is_crowded
 from sentinel_research.reporting.numbers import number, quantity
+from sentinel_research.reporting.recovery import compare_recoveries
 from sentinel_research.reporting.shortfalls import explain_shortfalls
 from sentinel_research.reporting.svg import Drawing
 from sentinel_research.reporting.tables import Table
@@ -78,6 +79,8 @@ class Page(NamedTuple):
     """How the criteria compare, whatever the task; empty if the run compares none."""
     architectures: tuple[Part, ...]
     """How the architectures compare; empty if the run compares none, else `tasks` is."""
+    recovery: tuple[Part, ...]
+    """What recovery regained; empty if the run recovers nothing."""
     training: Section | None
     training_figure: Drawing | None
     sections: tuple[Section, ...]
@@ -97,7 +100,7 @@ class Page(NamedTuple):
         """Every figure of the report."""
         found = [section.figure for section in self.tasks]
         found += [section.panels for section in self.tasks]
-        parts = [*self.criteria, *self.architectures]
+        parts = [*self.recovery, *self.criteria, *self.architectures]
         found += [*(part.figure for part in parts), self.training_figure]
         return [figure for figure in found if figure is not None]
 
@@ -124,6 +127,7 @@ def build_page(record: RunRecord) -> Page:
         else tuple(_task_section(record, groups, task) for task in list_tasks(record)),
         criteria=compare_criteria(groups, record.synthetic_data),
         architectures=compare_architectures(record),
+        recovery=compare_recoveries(record),
         training=_training(record, bool(losses)),
         training_figure=draw_losses(losses, record.synthetic_data) if losses else None,
         sections=tuple(section for section in _sections(record) if section.table.rows),
@@ -281,6 +285,5 @@ def _sections(record: RunRecord) -> list[Section]:
         *(() if record.recipe.get("compare") else _long_context(record)),
         Section("Datasets", "", tables.datasets_table(record)),
         Section("Model as loaded", "", tables.settings_table(record.load)),
-        Section("Recovery", "", tables.recover_table(record)),
         Section("Environment", "", tables.settings_table(record.environment)),
     ]

@@ -264,16 +264,6 @@ def _flatten(settings: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]
     return found
 
 
-def recover_table(record: RunRecord) -> Table:
-    """The recover stage of every cell that had one, by name and value."""
-    rows = [
-        (Cell(cell.id), Cell(name), plain_cell(value))
-        for cell in record.cells
-        for name, value in _flatten(cell.recover or {})
-    ]
-    return Table(("cell", "name", "value"), tuple(rows))
-
-
 def plain_cell(value: Any) -> Cell:
     """Any JSON value; hashes are shortened, their full form is the title."""
     if value is None:

@@ -7,8 +7,12 @@ from sentinel_research.reporting.architectures import compare_architectures
 from sentinel_research.reporting.estimates import group_cells, list_metrics, list_tasks
 from sentinel_research.reporting.numbers import number
 from sentinel_research.reporting.page import list_problems, verdict
+from sentinel_research.reporting.recovery import compare_recoveries
 from sentinel_research.reporting.tables import Table, results_table
 
+_RECOVERY_HEADERS: tuple[str, ...] = ("scorer", "fraction", "recovery", "before", "after")
+_RECOVERY_HEADERS += ("regained of dense", "interval of dense")
+_RECOVERY_HEADERS += ("regained of control", "interval of control", "seeds")
 _HEADERS = ("scorer", "fraction", "seeds", "interval", "ratio to dense")
 
 
@@ -37,6 +41,11 @@ def summary(record: RunRecord) -> str:
             lines += _aligned(results_table(record, groups, task, metrics))
         else:
             lines.append("no cell was measured")
+    for part in compare_recoveries(record):
+        if part.table is not None and part.key.startswith("results"):
+            lines += ["", part.title, *_aligned(part.table, _RECOVERY_HEADERS)]
+        if part.table is not None and part.key.startswith("claim"):
+            lines += ["", *part.notes[:-1]]
     return "\n".join(lines)
 
 

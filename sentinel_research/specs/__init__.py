@@ -16,7 +16,9 @@ from sentinel_research.specs.prune import (
     PruneSpec,
     PruneVariant,
 )
-from sentinel_research.specs.recipe import EvalSpec, Recipe, RecoverSpec
+from sentinel_research.specs.recipe import EvalSpec, Recipe
+from sentinel_research.specs.recover import Methods, RecoverGrid, RecoverSpec, RecoverVariant
+from sentinel_research.specs.samples import SampleSpec
 from sentinel_research.specs.train import TrainSpec
 
 __all__ = [
@@ -29,12 +31,16 @@ __all__ = [
     "Granularity",
     "LongContextSpec",
     "MatchSpec",
+    "Methods",
     "ModelSpec",
     "PruneGrid",
     "PruneSpec",
     "PruneVariant",
     "Recipe",
+    "RecoverGrid",
     "RecoverSpec",
+    "RecoverVariant",
+    "SampleSpec",
     "Spec",
     "StatePolicy",
     "TrainSpec",

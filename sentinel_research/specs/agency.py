@@ -8,6 +8,8 @@ from typing_extensions import Self
 from sentinel_research.specs.base import Spec
 
 GateMode = Literal["static", "input", "hard_concrete"]
+COMPARED_PREFIX = "compare:"
+"""How `baseline` names another model of the same comparison instead of a checkpoint."""
 
 
 class StatePolicy(Spec):
@@ -73,7 +75,7 @@ class AgencySpec(Spec):
     """Layer L-1-i also receives, through a learned map, what layer i read (U-Net)."""
     baseline: str | None = None
     """Local folder or hub id of a model of the same family: its states are mixed, frozen, into the
-    upper half of the layers."""
+    upper half of the layers. In `compare` also `compare:NAME`, its model NAME of the same seed."""
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Self:
@@ -86,3 +88,30 @@ class AgencySpec(Spec):
                 f"`l0_penalty` is for `gate: hard_concrete`, and the gate is '{self.gate}'"
             )
         return self
+
+    @property
+    def compared_baseline(self) -> str | None:
+        """The model of the same comparison that `baseline` names, if it names one."""
+        if self.baseline is None or not self.baseline.startswith(COMPARED_PREFIX):
+            return None
+        return self.baseline.removeprefix(COMPARED_PREFIX)
+
+    def in_words(self) -> str:
+        """What is added to the model, for tables.
+
+        Example:
+            >>> AgencySpec(gate="hard_concrete", l0_penalty=0.01, skips=True).in_words()
+            'hard concrete gates (L0 penalty 0.01), U-Net skips'
+        """
+        parts = []
+        if self.gate is not None:
+            penalty = f" (L0 penalty {self.l0_penalty:g})" if self.l0_penalty else ""
+            parts.append(f"{self.gate.replace('_', ' ')} gates{penalty}")
+        if self.policy is not None:
+            parts.append("states by policy")
+        if self.skips:
+            parts.append("U-Net skips")
+        if self.baseline is not None:
+            name = self.compared_baseline
+            parts.append(f"frozen {self.baseline if name is None else f'{name} of its seed'}")
+        return ", ".join(parts)

@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
+from sentinel_research.specs.agency import AgencySpec
 from sentinel_research.specs.base import Spec
 from sentinel_research.specs.model import ConfigValue
 
@@ -21,6 +22,8 @@ class ArchitectureSpec(Spec):
     """Registered architecture (`sentinel ls architectures`)."""
     config: dict[str, ConfigValue] = Field(default_factory=dict)
     """Keyword arguments of its configuration class; `match` changes width or depth."""
+    agency: AgencySpec | None = None
+    """Head gates and extra paths to add to it, at rest; all that they have counts in its size."""
 
 
 class MatchSpec(Spec):
@@ -55,6 +58,8 @@ class CompareSpec(Spec):
     of the lowest validation loss is used with all seeds. Empty: `train.learning_rate`."""
     match: MatchSpec | None = None
     """Equal size for all; null takes the configurations as they are."""
+    control: str | None = None
+    """The one of `architectures` that each other is compared with; null compares every pair."""
     ngrams: list[int] = Field(default_factory=lambda: [1, 2, 3])
     """Orders of the n-gram models that are fitted as floors, on as many different blocks as every
     network sees."""
@@ -69,6 +74,12 @@ class CompareSpec(Spec):
                     f"'{name}' cannot be a name: take small letters, digits and _.-, and no "
                     f"beginning with '{NGRAM_PREFIX}'"
                 )
+        if self.control is not None and self.control not in self.architectures:
+            raise ValueError(
+                f"`control` = '{self.control}' is none of `architectures`: "
+                f"{', '.join(self.architectures)}"
+            )
+        self._check_baselines()
         for key in ("seeds", "learning_rates", "ngrams"):
             values = getattr(self, key)
             if len(set(values)) < len(values):
@@ -78,3 +89,26 @@ class CompareSpec(Spec):
         if any(order < 1 for order in self.ngrams):
             raise ValueError(f"`ngrams` are orders from 1 on, got {self.ngrams}")
         return self
+
+    @property
+    def baselines(self) -> dict[str, str]:
+        """Which of `architectures` runs frozen beside which, by the name of the latter."""
+        named = {
+            name: one.agency.compared_baseline
+            for name, one in self.architectures.items()
+            if one.agency is not None
+        }
+        return {name: found for name, found in named.items() if found is not None}
+
+    def _check_baselines(self) -> None:
+        names = list(self.architectures)
+        for name, baseline in self.baselines.items():
+            # they are trained in this order
+            before = names[: names.index(name)]
+            if baseline not in before:
+                raise ValueError(
+                    f"the baseline of '{name}' is `compare:{baseline}`: name one of "
+                    f"`architectures` before it ({', '.join(before) or 'there is none'})"
+                )
+            if self.architectures[baseline].agency is not None:
+                raise ValueError(f"the baseline '{baseline}' of '{name}' must be without `agency`")

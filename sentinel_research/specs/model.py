@@ -49,4 +49,9 @@ class ModelSpec(Spec):
             raise ValueError("`config` belongs to `architecture`, not to `pretrained`")
         if self.pretrained is None and self.revision != "main":
             raise ValueError("`revision` belongs to `pretrained`, not to `architecture`")
+        if self.agency is not None and self.agency.compared_baseline is not None:
+            raise ValueError(
+                f"`agency.baseline` = '{self.agency.baseline}' names a model of a comparison, and "
+                "here is none: give a folder or a hub id"
+            )
         return self

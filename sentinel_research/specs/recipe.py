@@ -1,7 +1,5 @@
 """Everything one run needs, from model to report."""
 
-from typing import Any
-
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
@@ -10,16 +8,8 @@ from sentinel_research.specs.compare import CompareSpec
 from sentinel_research.specs.long_context import LongContextSpec
 from sentinel_research.specs.model import ModelSpec
 from sentinel_research.specs.prune import PruneGrid
+from sentinel_research.specs.recover import RecoverGrid
 from sentinel_research.specs.train import TrainSpec
-
-
-class RecoverSpec(Spec):
-    """The recovery after pruning, by a registered recipe."""
-
-    recipe: str
-    """Registered recovery (`sentinel ls recoveries`)."""
-    options: dict[str, Any] = Field(default_factory=dict)
-    """Options of that recipe."""
 
 
 class EvalSpec(Spec):
@@ -75,8 +65,8 @@ class Recipe(Spec):
     """Several architectures to train and compare, instead of one model."""
     prune: PruneGrid | None = None
     """The prunings to compare."""
-    recover: RecoverSpec | None = None
-    """Recovery of every pruned model; null skips the stage."""
+    recover: RecoverGrid | None = None
+    """Recoveries of every pruned model, with their controls; null skips the stage."""
     evaluate: EvalSpec
     """The measurement."""
 
@@ -91,13 +81,31 @@ class Recipe(Spec):
             raise ValueError("give exactly one of `model.pretrained` and `model.architecture`")
         if (self.train is None) != (self.model.architecture is None):
             raise ValueError("`train` goes with `model.architecture`, and only with it")
+        _check_layout(self)
         return self
+
+
+def _check_layout(recipe: Recipe) -> None:
+    if recipe.recover is None or recipe.prune is None or recipe.recover.layout == "pruned":
+        return
+    if recipe.prune.form == "mask":
+        raise ValueError(
+            "`recover.layout: dense` puts back what was removed, and `prune.form: mask` removes "
+            "nothing: leave one of them out"
+        )
+    if any(grid.compensate != "none" for _, grid in recipe.prune.grids):
+        raise ValueError(
+            "`recover.layout: dense` has no place for the biases of `prune.compensate`: leave one "
+            "of them out"
+        )
 
 
 def _check_comparison(recipe: Recipe) -> None:
     assert recipe.compare is not None
     if recipe.model.pretrained is not None or recipe.model.architecture is not None:
         raise ValueError("`compare` names the architectures: leave `model.architecture` out")
+    if recipe.model.agency is not None:
+        raise ValueError("`compare` compares agency too: give it to one of `compare.architectures`")
     if recipe.prune is not None or recipe.recover is not None:
         raise ValueError("`compare` trains and measures: leave `prune` and `recover` out")
     if recipe.train is None:

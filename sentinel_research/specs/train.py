@@ -6,6 +6,10 @@ from pydantic import Field, field_validator, model_validator
 from typing_extensions import Self
 
 from sentinel_research.specs.base import Spec
+from sentinel_research.specs.samples import SampleSpec
+
+Schedule = Literal["cosine", "linear", "constant", "inverse_sqrt", "warmup_stable_decay"]
+_ENDS_AT_FRACTION = ("cosine", "warmup_stable_decay")
 
 
 class TrainSpec(Spec):
@@ -22,15 +26,18 @@ class TrainSpec(Spec):
     sequence_length: int = Field(default=128, gt=1)
     """Tokens per training sequence."""
     batch_size: int = Field(default=32, gt=0)
-    """Sequences per step."""
+    """Sequences per step, of all processes together."""
     accumulation_steps: int = Field(default=1, gt=0)
     """Parts that a step's batch is computed in, one after the other, to save memory."""
     learning_rate: float = Field(default=1e-3, gt=0)
     """Peak learning rate of AdamW."""
+    schedule: Schedule = "cosine"
+    """transformers' schedule of the learning rate after warm-up; `warmup_stable_decay` stays at the
+    peak, and comes down in the last fifth of the steps."""
     warmup_fraction: float = Field(default=0.05, ge=0, le=1)
-    """Share of the steps with linear warm-up, before cosine decay."""
+    """Share of the steps with linear warm-up, before the schedule."""
     min_learning_rate_fraction: float = Field(default=0.0, ge=0, le=1)
-    """Where the cosine ends, as a share of the peak."""
+    """Where `cosine` and `warmup_stable_decay` end, as a share of the peak."""
     weight_decay: float = Field(default=0.01, ge=0)
     """AdamW's decoupled weight decay; biases, norms and other vectors have none."""
     betas: tuple[float, float] = (0.9, 0.999)
@@ -41,14 +48,20 @@ class TrainSpec(Spec):
     """`bf16` and `fp16` are autocast, weights stay in float32; `fp16` needs a GPU."""
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass instead of keeping them."""
+    compile: bool = False
+    """Compile the training by torch.compile: faster steps, after minutes for the first one."""
     validate_every: int | None = Field(default=None, gt=0)
     """Steps between losses on the validation splits, and at the end; null never validates."""
     validation_blocks: int | None = Field(default=None, gt=0)
     """Blocks of the validation splits that are read, spread evenly; null reads all."""
     keep: Literal["last", "best"] = "last"
     """Weights to end with: those of the last step, or of the lowest validation loss."""
+    patience: int | None = Field(default=None, gt=0)
+    """Stop after so many validations without a new lowest loss; null trains all steps."""
     max_loss_ratio: float = Field(default=2.0, gt=1)
     """Training has diverged where the loss is this many times that of the first step."""
+    samples: SampleSpec | None = None
+    """Texts that are written while training, for the record; null writes none."""
     seed: int = 0
     """Initialisation, data order and dropout."""
 
@@ -79,6 +92,15 @@ class TrainSpec(Spec):
             )
         if self.keep == "best" and self.validate_every is None:
             raise ValueError("`keep: best` needs `validate_every`, a number of steps")
+        if self.patience is not None and self.keep != "best":
+            raise ValueError(
+                "`patience` needs `keep: best` and `validate_every`: it waits for a lower loss"
+            )
+        if self.min_learning_rate_fraction and self.schedule not in _ENDS_AT_FRACTION:
+            raise ValueError(
+                f"`min_learning_rate_fraction` is for {' and '.join(_ENDS_AT_FRACTION)}, and "
+                f"`schedule` is {self.schedule}"
+            )
         if self.shares is not None:
             _check_shares(self.shares, self.corpora)
         return self

@@ -160,8 +160,12 @@ class AgencyCallback(TrainerCallback):
     ) -> None:
         """Add the gradient of the penalty."""
         assert model is not None  # Trainer always hands it over
-        if self._spec.l0_penalty:
-            (self._spec.l0_penalty * expected_l0(model)).backward()
+        if not self._spec.l0_penalty:
+            return
+        penalty = self._spec.l0_penalty * expected_l0(model)
+        # a recovery may hold the gates
+        if penalty.requires_grad:
+            penalty.backward()
 
     def on_step_end(
         self,

@@ -6,25 +6,47 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, TrainingArguments
 
+from sentinel_research import distributed
 from sentinel_research.errors import UsageError
+from sentinel_research.models import ANATOMIES, context_length
+from sentinel_research.models.anatomy import family_of
 from sentinel_research.specs import TrainSpec
+from sentinel_research.training.compiled import check_compiler
 
 _CHECKPOINTS_PER_RUN = 5
 _LOGS_PER_RUN = 40
+_DECAY_SHARE = 0.2
 
 
-def check_settings(model: PreTrainedModel, spec: TrainSpec) -> None:
+def check_settings(model: PreTrainedModel, spec: TrainSpec, sequence_length: int) -> None:
     """Refuse what would otherwise fail in the middle, or quietly do something else.
 
     Args:
         model: On its device.
         spec: What is asked for.
+        sequence_length: Tokens of the blocks.
 
     Raises:
         UsageError: for fp16 on a CPU, bf16 on a GPU without it, gradient checkpointing of a model
-            that has none, or half-precision weights.
+            that has none, half-precision weights, blocks longer than the model's context, a batch
+            that the processes cannot share, or compiled training without a compiler.
     """
     device = model.device.type
+    parts = spec.accumulation_steps * distributed.num_processes()
+    if spec.batch_size % parts:
+        raise UsageError(
+            f"`train.batch_size` = {spec.batch_size} is of all processes together, and cannot be "
+            f"divided by {distributed.num_processes()} processes x `train.accumulation_steps` = "
+            f"{spec.accumulation_steps}",
+            f"take a multiple of {parts}, or start another number of processes",
+        )
+    longest = context_length(model.config) if family_of(model.config) in ANATOMIES else None
+    if longest is not None and sequence_length > longest:
+        raise UsageError(
+            f"`train.sequence_length` = {sequence_length} is longer than the model's context of "
+            f"{longest} tokens",
+            f"take at most {longest}, or a model with a longer context",
+        )
     if spec.precision == "fp16" and device == "cpu":
         raise UsageError(
             "`train.precision` = fp16 needs a GPU: its gradients are scaled there only",
@@ -37,6 +59,8 @@ def check_settings(model: PreTrainedModel, spec: TrainSpec) -> None:
             f"`train.gradient_checkpointing`: {type(model).__name__} does not support it",
             "leave it out; `train.accumulation_steps` saves memory too",
         )
+    if spec.compile:
+        check_compiler(str(model.device))
     if model.dtype is not torch.float32:
         raise UsageError(
             f"training needs float32 weights, got {model.dtype}",
@@ -52,15 +76,14 @@ def training_arguments(spec: TrainSpec, folder: Path, device: torch.device) -> T
         folder: Of the checkpoints.
         device: Where the model is.
     """
-    micro_batch = spec.batch_size // spec.accumulation_steps
+    micro_batch = spec.batch_size // (spec.accumulation_steps * distributed.num_processes())
     return TrainingArguments(
         output_dir=str(folder),
         max_steps=spec.num_steps,
         per_device_train_batch_size=micro_batch,
         gradient_accumulation_steps=spec.accumulation_steps,
         learning_rate=spec.learning_rate,
-        lr_scheduler_type="cosine_with_min_lr",
-        lr_scheduler_kwargs={"min_lr_rate": spec.min_learning_rate_fraction},
+        **_schedule(spec),
         warmup_steps=round(spec.warmup_fraction * spec.num_steps),
         weight_decay=spec.weight_decay,
         adam_beta1=spec.betas[0],
@@ -68,6 +91,7 @@ def training_arguments(spec: TrainSpec, folder: Path, device: torch.device) -> T
         max_grad_norm=spec.max_grad_norm,
         bf16=spec.precision == "bf16",
         fp16=spec.precision == "fp16",
+        torch_compile=spec.compile,
         seed=spec.seed,
         data_seed=spec.seed,
         logging_first_step=True,
@@ -81,6 +105,27 @@ def training_arguments(spec: TrainSpec, folder: Path, device: torch.device) -> T
         disable_tqdm=True,
         **_validation(spec, micro_batch),
     )
+
+
+def _schedule(spec: TrainSpec) -> dict[str, Any]:
+    if spec.schedule == "cosine":
+        return {
+            "lr_scheduler_type": "cosine_with_min_lr",
+            "lr_scheduler_kwargs": {"min_lr_rate": spec.min_learning_rate_fraction},
+        }
+    if spec.schedule == "warmup_stable_decay":
+        warmup = round(spec.warmup_fraction * spec.num_steps)
+        decay = min(max(1, round(_DECAY_SHARE * spec.num_steps)), spec.num_steps - warmup)
+        return {
+            "lr_scheduler_type": "warmup_stable_decay",
+            "lr_scheduler_kwargs": {
+                "num_decay_steps": decay,
+                "min_lr_ratio": spec.min_learning_rate_fraction,
+            },
+        }
+    # without warm-up transformers' `constant` is the same as this one
+    name = "constant_with_warmup" if spec.schedule == "constant" else spec.schedule
+    return {"lr_scheduler_type": name}
 
 
 def _validation(spec: TrainSpec, micro_batch: int) -> dict[str, Any]:
@@ -99,4 +144,6 @@ def _validation(spec: TrainSpec, micro_batch: int) -> dict[str, Any]:
         "load_best_model_at_end": is_best,
         "metric_for_best_model": "eval_loss" if is_best else None,
         "greater_is_better": False if is_best else None,
+        # how long early stopping has waited
+        "restore_callback_states_from_checkpoint": spec.patience is not None,
     }

@@ -6,25 +6,34 @@ goes on from its last complete checkpoint, bit for bit; and speed, memory and op
 measured, not estimated.
 """
 
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Int64
-from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerState
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers import (
+    EarlyStoppingCallback,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    TrainerState,
+)
 
+from sentinel_research import distributed
 from sentinel_research.data.training_set import whole_batches
-from sentinel_research.errors import DataError, DivergedError
-from sentinel_research.memory import PeakMemory
+from sentinel_research.errors import DataError, DivergedError, UsageError
 from sentinel_research.models import kernels_of
 from sentinel_research.models.agency import describe_agency
-from sentinel_research.models.flops import TrainingFlops, training_flops
-from sentinel_research.progress import Progress, Silent
+from sentinel_research.models.flops import training_flops
+from sentinel_research.progress import Progress, Silent, piece
 from sentinel_research.specs import TrainSpec
+from sentinel_research.training.adjust import Adjustments, UpdateScaling
 from sentinel_research.training.agency import agency_callbacks
+from sentinel_research.training.checkpoints import last_checkpoint, open_folder, step_of
+from sentinel_research.training.hf_trainer import AdjustedTrainer, BlockDataset
+from sentinel_research.training.measured import Measured
+from sentinel_research.training.samples import SampleCallback, encoded_prompts, written
 from sentinel_research.training.settings import check_settings, training_arguments
 from sentinel_research.training.stability import stability
 from sentinel_research.training.watch import (
@@ -35,68 +44,6 @@ from sentinel_research.training.watch import (
 )
 
 Blocks = Int64[np.ndarray, "num_blocks sequence_length"]
-# official Mamba marks it so: decay would pull every half-life towards one token
-_NEVER_DECAYED = ("A_log",)
-# Trainer writes it last
-_COMPLETE = "trainer_state.json"
-
-
-class _Blocks(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
-    """Packed token blocks `[num_sequences, sequence_length]` as Trainer's examples."""
-
-    def __init__(self, blocks: Blocks) -> None:
-        self._blocks = torch.from_numpy(blocks.astype(np.int64))
-
-    def __len__(self) -> int:
-        return len(self._blocks)
-
-    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        block = self._blocks[index]
-        return {"input_ids": block, "labels": block}
-
-
-class _Trainer(Trainer):
-    """Trainer whose weight decay leaves vectors alone: biases, norms, time constants, gates."""
-
-    def get_decay_parameter_names(self, model: torch.nn.Module) -> list[str]:
-        """Names of Trainer's own choice that are matrices."""
-        parameters = dict(model.named_parameters(remove_duplicate=False))
-        return [
-            name
-            for name in super().get_decay_parameter_names(model)
-            if parameters[name].ndim > 1 and name.rpartition(".")[2] not in _NEVER_DECAYED
-        ]
-
-
-class _Measured:
-    """Time, memory and operations of one process' part of a training."""
-
-    def __init__(self, device: str, flops: TrainingFlops) -> None:
-        self.memory = PeakMemory(device)
-        self.flops = flops
-        self._wall, self._cpu = time.perf_counter(), time.process_time()
-
-    def report(self, spec: TrainSpec, num_steps: int) -> dict[str, Any]:
-        """What to record after `num_steps` steps in this process."""
-        seconds = time.perf_counter() - self._wall
-        num_tokens = num_steps * spec.batch_size * self.flops.sequence_length
-        return {
-            "seconds": seconds,
-            "cpu_seconds": time.process_time() - self._cpu,
-            "num_steps_timed": num_steps,
-            "tokens_per_second": num_tokens / seconds,
-            "memory": {
-                "kind": self.memory.kind,
-                "before_bytes": self.memory.before_bytes,
-                "peak_bytes": self.memory.peak_bytes,
-                "absent": self.memory.absent,
-            },
-            "flops_per_step": {
-                "forward": self.flops.forward * spec.batch_size,
-                "backward": self.flops.backward * spec.batch_size,
-            },
-            "flops_per_token": self.flops.per_token,
-        }
 
 
 def train(
@@ -107,68 +54,85 @@ def train(
     *,
     validation: Blocks | None = None,
     progress: Progress | None = None,
+    adjustments: Adjustments | None = None,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    title: str = "training",
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
     """Train a causal LM in place.
 
+    In several processes all of them call this with the same arguments, and end with the same bits.
+
     Args:
         model: Untrained model on its device.
-        spec: Steps, batch, learning rate, precision, seed.
+        spec: Steps, batch of all processes together, learning rate, precision, seed.
         blocks: Token ids `[num_sequences, sequence_length]`, in a new order in every pass over
             them. The last ones that do not fill a batch are never used: all steps are alike.
         folder: Checkpoints go here; an interrupted run with the same folder resumes.
         validation: Token ids of the same length for `spec.validate_every`.
         progress: Who is told about every step.
+        adjustments: What a recovery changes about losses and updates.
+        tokenizer: The model's, for `spec.samples`.
+        title: What is trained, for people.
 
     Returns:
         The model in evaluation mode, and the stage report. Losses are nats per token; `seconds`,
         `tokens_per_second` (input tokens, validation and checkpoints included in the time) and
-        `memory` are of this process, which did `num_steps_timed` of the steps.
+        `memory` are of this process, which did `num_steps_timed` of the steps; tokens, operations
+        and `cpu_seconds` are of all `num_processes`.
 
     Raises:
-        UsageError: for a precision or an option that device or model lack.
+        UsageError: for a precision or an option that device or model lack, or a folder with
+            checkpoints of another request or model.
         DataError: with fewer blocks than one batch, or none to validate on.
         DivergedError: if loss or gradient stop being finite, or the loss exceeds
             `spec.max_loss_ratio`; with the report up to there.
     """
-    blocks = whole_batches(blocks, spec.batch_size)
-    if (spec.validate_every is None) != (validation is None):
-        raise DataError(
-            f"`train.validate_every` is {spec.validate_every}, and blocks to validate on were "
-            f"{'not ' if validation is None else ''}given",
-            "give both or neither",
-        )
-    check_settings(model, spec)
+    adjustments = adjustments or Adjustments()
+
+    def prepare() -> tuple[Blocks, UpdateScaling, list[SampleCallback], Path | None]:
+        samples = check_training(model, spec, tokenizer, sequence_length=blocks.shape[1])
+        used = whole_batches(blocks, spec.batch_size)
+        _check_validation(spec, validation)
+        scaling = UpdateScaling(model, adjustments.factors, adjustments.changing)
+        return used, scaling, samples, open_folder(folder, spec, model)
+
+    # what one process lacks must not leave the others waiting for its first gradient
+    blocks, scaling, samples, resumed_from = distributed.together(prepare)
     if spec.gradient_checkpointing:
         # the reentrant kind gives no gradient to inputs that need none
         model.activation_checkpointing_enable({"use_reentrant": False})
-    watch = Watch(progress or Silent(), spec.max_loss_ratio)
-    trainer = _Trainer(
+    first_step = step_of(resumed_from)
+    watch = Watch(progress or Silent(), spec.max_loss_ratio, spec.batch_size * blocks.shape[1])
+    callbacks = [
+        watch,
+        *agency_callbacks(model, blocks),
+        *([EarlyStoppingCallback(spec.patience)] if spec.patience else []),
+        *adjustments.callbacks,
+        *samples,
+    ]
+    trainer = _trainer(
+        spec,
+        adjustments=adjustments,
+        scaling=scaling,
         model=model,
         args=training_arguments(spec, folder, model.device),
-        train_dataset=_Blocks(blocks),
-        eval_dataset=None if validation is None else _Blocks(validation),
-        callbacks=[watch, *agency_callbacks(model, blocks)],
+        train_dataset=BlockDataset(blocks),
+        eval_dataset=None if validation is None else BlockDataset(validation),
+        callbacks=callbacks,
     )
-    # every model's own mean over the tokens of its batch: Trainer would else divide by a count that
-    # depends on the name of the class, and expect families to use it that ignore it
-    trainer.model_accepts_loss_kwargs = False
-    # progress and the record say what it would print
-    trainer.remove_callback(PrinterCallback)
-    first_step = _last_step(folder)
-    resumed_from = str(folder / f"{PREFIX_CHECKPOINT_DIR}-{first_step}") if first_step else None
-    measured = _Measured(str(model.device), training_flops(model, blocks.shape[1]))
-    diverged: DivergenceError | None = None
-    with measured.memory:
-        try:
-            trainer.train(resume_from_checkpoint=resumed_from)
-        except DivergenceError as error:
-            diverged = error
+    measured = Measured(str(model.device), training_flops(model, blocks.shape[1]))
+    inner = piece(progress or Silent(), title, spec.num_steps, done=first_step)
+    with measured.memory, scaling.frozen(), inner:
+        diverged = _run(trainer, resumed_from)
     if spec.gradient_checkpointing:
         model.activation_checkpointing_disable()
+    # autocast is for training: what is measured next is what a checkpoint of it computes
+    trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
     model.eval()
     own = measured.report(spec, trainer.state.global_step - first_step)
     report = {
         "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "num_trained_parameters": scaling.num_moving(model),
         "kernels": kernels_of(model),
         "num_blocks": len(blocks),
         "resumed": resumed_from is not None,
@@ -178,8 +142,77 @@ def train(
         **describe_agency(model),
     }
     if diverged is not None:
-        raise _diverged(diverged, spec, report)
+        raise _diverged(diverged, spec, report, last_checkpoint(folder))
     return model, report
+
+
+def check_training(
+    model: PreTrainedModel,
+    spec: TrainSpec,
+    tokenizer: PreTrainedTokenizerBase | None,
+    *,
+    sequence_length: int | None = None,
+) -> list[SampleCallback]:
+    """Refuse a training that this model, device or number of processes cannot do.
+
+    Args:
+        model: On its device.
+        spec: What is asked for.
+        tokenizer: The model's, for `spec.samples`.
+        sequence_length: Tokens of the blocks; those of the spec by default.
+
+    Returns:
+        What writes the samples that the spec asks for; nothing for a spec without.
+
+    Raises:
+        UsageError: see `settings.check_settings` and `samples.encoded_prompts`.
+    """
+    check_settings(model, spec, sequence_length or spec.sequence_length)
+    if spec.samples is None:
+        return []
+    if tokenizer is None:
+        raise UsageError(
+            "`train.samples` asks for texts, and no tokenizer was given", "give `tokenizer`"
+        )
+    prompts = encoded_prompts(model, spec.samples, tokenizer)
+    return [SampleCallback(spec.samples, tokenizer, prompts)]
+
+
+def _check_validation(spec: TrainSpec, validation: Blocks | None) -> None:
+    if (spec.validate_every is None) != (validation is None):
+        raise DataError(
+            f"`train.validate_every` is {spec.validate_every}, and blocks to validate on were "
+            f"{'not ' if validation is None else ''}given",
+            "give both or neither",
+        )
+
+
+def _trainer(spec: TrainSpec, **options: Any) -> AdjustedTrainer:
+    trainer = AdjustedTrainer(**options)
+    if trainer.args.world_size != distributed.num_processes():
+        raise UsageError(
+            f"{trainer.args.world_size} processes were started in a way that does not name them",
+            "start them by torchrun",
+        )
+    # every model's own mean over the tokens of its batch: Trainer would else divide by a count that
+    # depends on the name of the class, and expect families to use it that ignore it
+    trainer.model_accepts_loss_kwargs = False
+    # progress and the record say what it would print
+    trainer.remove_callback(PrinterCallback)
+    index = distributed.process_index()
+    if index:
+        # Trainer seeds all processes alike, and their dropout and gates would be the same noise
+        torch.manual_seed(int(np.random.SeedSequence((spec.seed, index)).generate_state(1)[0]))
+    return trainer
+
+
+def _run(trainer: AdjustedTrainer, resumed_from: Path | None) -> DivergenceError | None:
+    """Train to the end, from a checkpoint if there is one."""
+    try:
+        trainer.train(resume_from_checkpoint=None if resumed_from is None else str(resumed_from))
+    except DivergenceError as error:
+        return error
+    return None
 
 
 def _learnt(state: TrainerState, spec: TrainSpec, sequence_length: int) -> dict[str, Any]:
@@ -192,17 +225,29 @@ def _learnt(state: TrainerState, spec: TrainSpec, sequence_length: int) -> dict[
         "num_tokens": state.global_step * spec.batch_size * (sequence_length - 1),
         "losses": training_history(state),
         "validation": validation,
+        "samples": written(state),
         "stability": stability(state),
         **_kept(validation, state.global_step, spec),
     }
 
 
-def _diverged(error: DivergenceError, spec: TrainSpec, report: dict[str, Any]) -> DivergedError:
+def _diverged(
+    error: DivergenceError, spec: TrainSpec, report: dict[str, Any], checkpoint: Path | None
+) -> DivergedError:
+    kept = "no checkpoint was written before" if checkpoint is None else ""
     return DivergedError(
         f"training diverged: {error.reason} after step {error.step} of {spec.num_steps}; "
-        f"losses before: {[round(one['loss'], 4) for one in report['losses'][-6:]]}",
+        f"losses before: {[round(one['loss'], 4) for one in report['losses'][-6:]]}; "
+        f"{kept or f'the last good checkpoint, of step {step_of(checkpoint)}, is {checkpoint}'}",
         error.hint,
-        {**report, "diverged": {"step": error.step, "reason": error.reason}},
+        {
+            **report,
+            "diverged": {
+                "step": error.step,
+                "reason": error.reason,
+                "last_checkpoint": None if checkpoint is None else str(checkpoint),
+            },
+        },
     )
 
 
@@ -217,9 +262,3 @@ def _kept(losses: list[dict[str, Any]], num_steps: int, spec: TrainSpec) -> dict
         "kept_step": kept["step"],
         "validation_loss": kept["loss"],
     }
-
-
-def _last_step(folder: Path) -> int:
-    """The step of the last checkpoint that was written to its end; 0 if there is none."""
-    found = folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*/{_COMPLETE}")
-    return max((int(path.parent.name.rpartition("-")[2]) for path in found), default=0)

@@ -1,6 +1,7 @@
 """What happens beside training: progress, the history for the record, and when to stop."""
 
 import math
+import time
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -31,17 +32,30 @@ class Watch(TrainerCallback):
     Args:
         progress: Who is told.
         max_loss_ratio: Loss at which training has diverged, in losses of the first step.
+        tokens_per_step: Of all processes.
 
     Attributes:
         num_skipped_steps: Steps of this process whose gradients overflowed in half precision, so
             that their update was left out and the scale lowered.
     """
 
-    def __init__(self, progress: Progress, max_loss_ratio: float) -> None:
+    def __init__(self, progress: Progress, max_loss_ratio: float, tokens_per_step: int) -> None:
         self._progress = progress
         self._max_loss_ratio = max_loss_ratio
+        self._tokens_per_step = tokens_per_step
+        self._started, self._first_step = 0.0, 0
         self._was_skipped = False
         self.num_skipped_steps = 0
+
+    def on_train_begin(
+        self,
+        args: TrainingArguments,  # noqa: ARG002
+        state: TrainerState,
+        control: TrainerControl,  # noqa: ARG002
+        **_: Any,
+    ) -> None:
+        """Trainer's hook before the first step of this process."""
+        self._started, self._first_step = time.monotonic(), state.global_step
 
     def on_step_end(
         self,
@@ -58,8 +72,21 @@ class Watch(TrainerCallback):
         # entry at the end of every pass over the blocks, each has a mean loss of its own
         is_whole_pass = state.epoch is not None and float(state.epoch).is_integer()
         control.should_log |= is_whole_pass or state.global_step >= state.max_steps
-        losses = [entry["loss"] for entry in state.log_history[-2:] if "loss" in entry]
-        self._progress.advance(f"loss {losses[-1]:.3f}" if losses else "")
+        # a loss that is not finite is seen before its weights are saved as good ones
+        control.should_log |= control.should_save
+        self._progress.advance(self._note(state))
+
+    def _note(self, state: TrainerState) -> str:
+        """What is known about the training by now, as one line."""
+        found = []
+        for name, word, form in _SHOWN:
+            value = next((one[name] for one in reversed(state.log_history) if name in one), None)
+            found += [] if value is None else [f"{word} {value:{form}}"]
+        seconds = time.monotonic() - self._started
+        if seconds > 0:
+            tokens = (state.global_step - self._first_step) * self._tokens_per_step
+            found.append(f"{tokens / seconds:,.0f} tokens/s")
+        return ", ".join(found)
 
     def on_log(
         self,
@@ -86,6 +113,12 @@ class Watch(TrainerCallback):
             )
 
 
+# the newest of each in Trainer's log, for people
+_SHOWN = (
+    ("loss", "loss", ".3f"),
+    ("eval_loss", "validation", ".3f"),
+    ("learning_rate", "rate", ".2g"),
+)
 _WORDS = {
     "loss": "the training loss",
     "eval_loss": "the validation loss",

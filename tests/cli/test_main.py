@@ -66,10 +66,11 @@ def test_unknown_scorer_names_the_nearest(capsys: pytest.CaptureFixture[str]) ->
     assert "Did you mean 'magnitude_l" in error
 
 
-def test_unknown_recovery_isrefused(capsys: pytest.CaptureFixture[str]) -> None:
-    error = refused(capsys, "run", "demo", "--set", "recover.recipe=lora")
-    assert "unknown recovery 'lora'" in error
-    assert "No recovery is installed yet" in error
+def test_unknown_recovery_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    train = "recover.train={corpus: synthetic, num_steps: 1}"
+    error = refused(capsys, "run", "demo", "--set", train, "--set", "recover.methods={fulll: {}}")
+    assert "unknown recovery 'fulll'" in error
+    assert "Did you mean 'full'" in error
 
 
 @pytest.mark.parametrize("words", [["run"], []], ids=["run", "without a subcommand"])
@@ -184,7 +185,7 @@ def test_defect_is_one_line_without_debug_and_a_traceback_with_it(
     [
         (
             "recipes",
-            ["demo", "criteria-stories260k", "shakespeare-heads", "structured-unstructured"],
+            ["demo", "recovery-demo", "criteria-stories260k", "structured-unstructured"],
         ),
         (
             "scorers",
@@ -213,9 +214,9 @@ def test_ls_prints_one_described_line_per_name(
     assert all(listed.values())
 
 
-def test_ls_says_when_nothing_is_registered(capsys: pytest.CaptureFixture[str]) -> None:
+def test_ls_names_the_recoveries(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ls", "recoveries"]) == 0
-    assert capsys.readouterr().out == "no recoveries are registered\n"
+    assert "every parameter that pruning left" in capsys.readouterr().out
 
 
 def test_module_is_the_command() -> None:

@@ -264,7 +264,7 @@ FAULTS = (
     Fault(
         "SparseGPT forgets the lazy update",
         "exact solver (22)",
-        "pruning/sparse.py",
+        "pruning/sparsegpt.py",
         "        solved[:, block.stop :] -= errors @ factor[block, block.stop :]",
         "        pass",
         ("tests/pruning/test_sparsegpt.py",),

@@ -36,7 +36,8 @@ def text(num_words: int, seed: int) -> str:
     return " ".join(np.random.default_rng(seed).choice(_WORDS, num_words))
 
 
-def _repository(root: Path, repo_id: str, config: str, column: str, seed: int) -> None:
+def repository(root: Path, repo_id: str, config: str, column: str, seed: int) -> None:
+    """A repository of a mirror, with one document a split."""
     folder = root / repo_id
     folder.mkdir(parents=True)
     files = [{"split": name, "path": f"{name}.parquet"} for name in _SIZES]
@@ -51,12 +52,13 @@ def _repository(root: Path, repo_id: str, config: str, column: str, seed: int) -
 def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a mirror that holds shakespeare and ptb, of a few hundred words each."""
     root = tmp_path_factory.mktemp("mirror")
-    _repository(root / "hub", "karpathy/tiny_shakespeare", "default", "text", 1)
-    _repository(root / "hub", "ptb-text-only/ptb_text_only", "penn_treebank", "sentence", 2)
+    repository(root / "hub", "karpathy/tiny_shakespeare", "default", "text", 1)
+    repository(root / "hub", "ptb-text-only/ptb_text_only", "penn_treebank", "sentence", 2)
     return root
 
 
-def _use(texts: Path, patch: pytest.MonkeyPatch) -> None:
+def use(texts: Path, patch: pytest.MonkeyPatch) -> None:
+    """Read the mirror in a folder, and nothing that was read before from another."""
     patch.setattr(datasets.config, "HF_DATASETS_CACHE", texts / "cache")
     patch.setenv(VARIABLE, str(texts / "hub"))
 
@@ -64,7 +66,7 @@ def _use(texts: Path, patch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def small_mirror(texts: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """That mirror, in use."""
-    _use(texts, monkeypatch)
+    use(texts, monkeypatch)
     return texts / "hub"
 
 
@@ -75,7 +77,7 @@ def finished(texts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     words = ["--model", "both", "--multi_dataset", "--datasets", "shakespeare", "c4", "ptb"]
     words += ["--seeds", "3", "4", "--output_dir", str(folder)]
     with pytest.MonkeyPatch.context() as patch:
-        _use(texts, patch)
+        use(texts, patch)
         assert main(["mamba-vs-bk", *SMALL, *words]) == 1
     return folder
 

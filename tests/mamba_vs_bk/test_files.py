@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given, strategies
 
+from sentinel_research.cli import main
 from sentinel_research.mamba_vs_bk.figures import METRICS, epoch_losses
 from sentinel_research.record import RunRecord
 from sentinel_research.statistics import mean_interval
-from tests.mamba_vs_bk.conftest import read
+from tests.mamba_vs_bk.conftest import SMALL, merged, read
 
 pytestmark = pytest.mark.xdist_group("benchmark")
 
@@ -176,6 +177,29 @@ def test_datasets_have_models_of_their_own(finished: Path) -> None:
             assert train is not None
             hashes.add((train["data"]["blocks_sha256"], json.dumps(train["losses"])))
     assert len(hashes) == 4
+
+
+def test_agency_has_the_same_files_and_fields_on_several_datasets(
+    finished: Path, small_mirror: Path, tmp_path: Path
+) -> None:
+    words = [*SMALL, "--model", "agency", "--multi_dataset", "--datasets", "shakespeare", "ptb"]
+    # the states of heads are measured after 20 steps
+    words += ["--num_steps", "20", "--limit", "1", "--output_dir", str(tmp_path)]
+    assert main(["mamba-vs-bk", *merged(*words)]) == 0
+    multi = read(tmp_path, "agency_multi_dataset.json")
+    assert list(multi) == list(read(finished, "bk_multi_dataset.json"))
+    assert (multi["status"], list(multi["perplexities"])) == ("done", ["shakespeare", "ptb"])
+    for name in multi["files"].values():
+        single = read(tmp_path, name)
+        assert list(single) == list(read(finished, name.replace("agency_", "bk_")))
+        assert (single["model_name"], single["status"]) == ("agency", "done")
+        assert abs(single["config"]["matched"]["deviation"]) <= 0.01
+        assert single["config"]["matched"]["config"]["mixers"] == "agency"
+        train = _record(tmp_path, single).cell("agency-seed42").train
+        assert train is not None
+        assert train["agency"]["spec"]["gate"] == "input"
+        # every head has a state by then
+        assert sum(train["agency"]["num_heads"].values()) == 1
 
 
 @given(

@@ -97,8 +97,9 @@ def test_flag_changes_the_recipe(
         ("bk", ["bk"]),
         ("mamba2", ["mamba2"]),
         ("transformer", ["transformer"]),
+        ("agency", ["agency"]),
         ("both", ["mamba", "bk"]),
-        ("all", ["mamba", "bk", "mamba2", "transformer"]),
+        ("all", ["mamba", "bk", "mamba2", "transformer", "agency"]),
     ],
 )
 def test_model_chooses_the_architectures(

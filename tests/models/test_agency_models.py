@@ -50,6 +50,25 @@ def test_gates_at_rest_change_no_bit_of_the_logits(family: str, mode: GateMode) 
         assert torch.equal(*nexts)
 
 
+# of GPT-NeoX transformers renames what is stored, by the name of the model's type
+@pytest.mark.parametrize("family", [one for one in FAMILIES if one != "gpt_neox"])
+@every_mode
+def test_checkpoint_of_the_plain_model_loads_with_gates_at_rest(
+    family: str, mode: GateMode, tmp_path: Path
+) -> None:
+    """What it lacks is filled, though it stands in a model whose class knows no gates."""
+    plain = tiny_model(family)
+    plain.save_pretrained(tmp_path)
+    config = gated(family, mode).config
+    model = AGENCY_CLASSES[family][1].from_pretrained(tmp_path, config=config).eval()
+    model.set_attn_implementation(plain.config._attn_implementation)
+    ids = ids_of(plain, 2, 7)
+    assert torch.equal(model(ids).logits, plain(ids).logits)
+    for place in gated_layers(model, config):
+        assert not place.gate.num_updates.any()
+        assert not place.gate.statistics().usage.any()
+
+
 @every_family
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_gates_at_rest_change_no_bit_in_half_precision(family: str, dtype: torch.dtype) -> None:

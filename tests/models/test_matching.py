@@ -18,10 +18,11 @@ from sentinel_research import registry
 from sentinel_research.data.byte_level import byte_tokenizer
 from sentinel_research.errors import UsageError
 from sentinel_research.models import build
+from sentinel_research.models.agency import add_agency
 from sentinel_research.models.architectures import _untrained
 from sentinel_research.models.flops import training_flops
 from sentinel_research.models.matching import match, num_non_embedding
-from sentinel_research.specs import ArchitectureSpec, MatchSpec
+from sentinel_research.specs import AgencySpec, ArchitectureSpec, MatchSpec, StatePolicy
 
 LENGTH = 16
 _GROUPED = {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
@@ -143,6 +144,52 @@ def test_family_without_a_second_knob_is_refused_with_the_nearest_values() -> No
 def test_target_below_the_smallest_model_is_refused() -> None:
     with pytest.raises(UsageError, match="cannot have 10 non-embedding parameters"):
         match(_spec("gpt2"), byte_tokenizer(), MatchSpec(what="parameters", target=10), LENGTH)
+
+
+@pytest.mark.parametrize(
+    ("agency", "added"),
+    [
+        # for each of 2 layers 4 gates, and 64 weights of each in the second
+        ({"gate": "static"}, 2 * 4),
+        ({"gate": "input"}, 2 * 4 * 65),
+        # one pair of layers, [64, 128]
+        ({"gate": None, "skips": True}, 64 * 128),
+    ],
+    ids=["static", "input", "skips"],
+)
+def test_everything_that_agency_adds_counts(agency: dict[str, Any], added: int) -> None:
+    plain = match(_spec("gpt2"), byte_tokenizer(), None, LENGTH)
+    spec = _spec("gpt2").model_copy(update={"agency": AgencySpec.model_validate(agency)})
+    gated = match(spec, byte_tokenizer(), None, LENGTH)
+    assert gated.num_non_embedding == plain.num_non_embedding + added
+    assert gated.num_parameters == plain.num_parameters + added
+    assert (plain.agency, plain.num_frozen, gated.num_frozen) == (None, 0, 0)
+    assert AgencySpec.model_validate(gated.agency) == spec.agency
+
+
+def test_frozen_baseline_counts_and_is_told_apart() -> None:
+    plain = match(_spec("gpt2"), byte_tokenizer(), None, LENGTH)
+    agency = AgencySpec(gate=None, baseline="compare:plain")
+    spec = _spec("gpt2").model_copy(update={"agency": agency})
+    found = match(spec, byte_tokenizer(), None, LENGTH, _built("gpt2", plain.config))
+    assert found.num_frozen == plain.num_non_embedding
+    # one layer of two is the upper half
+    assert found.num_non_embedding == 2 * plain.num_non_embedding + 64 * 64
+    # the frozen blocks go forward only, and have no head
+    assert plain.flops_per_token < found.flops_per_token < 2 * plain.flops_per_token
+
+
+@pytest.mark.parametrize("what", ["parameters", "flops"])
+def test_width_is_solved_with_agency_in_the_count(what: Any) -> None:
+    target = 150_000 if what == "parameters" else 1_300_000
+    agency = AgencySpec(gate="input", policy=StatePolicy(), skips=True)
+    spec = _spec("gpt2").model_copy(update={"agency": agency})
+    wanted = MatchSpec(what=what, target=target)
+    found = match(spec, byte_tokenizer(), wanted, LENGTH)
+    model = add_agency(_built("gpt2", found.config), agency)
+    count = num_non_embedding(model)
+    reached = count if what == "parameters" else training_flops(model, LENGTH).per_token
+    assert abs(reached / target - 1) <= 0.01
 
 
 def test_without_a_target_the_configuration_is_measured_as_it_is() -> None:

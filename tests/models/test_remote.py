@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
@@ -15,6 +16,7 @@ from transformers import PreTrainedModel
 
 from sentinel_research.models import save, structure_of
 from sentinel_research.models.agency import add_agency, withdraw_consent
+from sentinel_research.models.sentinel import SentinelConfig, SentinelModel
 from sentinel_research.models.tiny import FAMILIES, byte_tokenizer, tiny_model
 from sentinel_research.pruning import make_plan, remove
 from sentinel_research.specs import AgencySpec
@@ -144,6 +146,52 @@ def test_gated_and_pruned_folder_loads_with_trust_remote_code_alone(
 def test_model_with_mixers_loads_with_trust_remote_code_alone(loaded: dict[str, Loaded]) -> None:
     assert loaded["mixers"].name == "SentinelForCausalLM"
     _assert_same(loaded["mixers"], _saved("mixers"))
+
+
+LOAD_PARTS = """
+import sys
+from transformers import AutoConfig, AutoModel
+assert not any(name.startswith("sentinel_research.models") for name in sys.modules)
+folder, alone, again = sys.argv[1:]
+config = AutoConfig.from_pretrained(alone, trust_remote_code=True)
+model = AutoModel.from_pretrained(folder, trust_remote_code=True)
+config.save_pretrained(again)
+print(type(config).__name__, type(model).__name__)
+"""
+
+
+def test_encoder_and_configuration_alone_load_with_trust_remote_code(tmp_path: Path) -> None:
+    model = SentinelModel(SentinelConfig(hidden_size=24, mixers="resolvent", num_hidden_layers=4))
+    folder, alone, again = (tmp_path / name for name in ("model", "alone", "again"))
+    model.save_pretrained(folder)
+    model.config.save_pretrained(alone)
+    printed = _run([sys.executable, "-c", LOAD_PARTS, *map(str, (folder, alone, again))], tmp_path)
+    assert printed.split() == ["SentinelConfig", "SentinelModel"]
+    for name in ("config.json", "sentinel_remote.py"):
+        assert (again / name).read_text() == (alone / name).read_text()
+
+
+@pytest.mark.parametrize("kind", ["mixers", "pruned", "gated"])
+def test_module_is_there_when_a_model_is_pushed_to_a_hub(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a network: what would be uploaded is listed."""
+    pruned = _pruned("llama")
+    model = {
+        "mixers": lambda: tiny_model("sentinel"),
+        "pruned": lambda: pruned,
+        "gated": lambda: add_agency(pruned, AgencySpec(gate="static")),
+    }[kind]()
+    uploaded: list[str] = []
+
+    def upload(_model: object, folder: str, *_: object, **__: object) -> None:
+        uploaded.extend(path.name for path in Path(folder).iterdir())
+
+    hub = SimpleNamespace(create_repo=lambda *_, **__: SimpleNamespace(repo_id="someone/model"))
+    monkeypatch.setattr("transformers.modeling_utils.hf_api", lambda: hub)
+    monkeypatch.setattr(type(model), "_upload_modified_files", upload)
+    model.save_pretrained(str(tmp_path / "model"), push_to_hub=True)
+    assert {"config.json", "model.safetensors", "sentinel_remote.py"} <= set(uploaded)
 
 
 @pytest.fixture

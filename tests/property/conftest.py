@@ -21,6 +21,8 @@ from sentinel_research.structure import LayerParts, Structure
 # relative to the largest logit: removal sums fewer terms than the mask, in another order, and
 # float32 has seven digits
 TOLERANCE = 1e-5
+SCOPES = strategies.sampled_from(["local", "global"])
+FRACTIONS = strategies.integers(0, 100).map(lambda percent: percent / 100)
 
 _GROUPED: list[dict[str, Any]] = [
     {},

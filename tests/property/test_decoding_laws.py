@@ -11,7 +11,8 @@ from transformers import DynamicCache, PreTrainedModel, StaticCache
 from transformers.cache_utils import Cache
 
 from sentinel_research.models import structure_of
-from sentinel_research.pruning import mask, remove
+from sentinel_research.models.tiny import tiny_model
+from sentinel_research.pruning import make_plan, mask, remove
 from tests.property.conftest import assert_close, cases, every_family, logits_of, share
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_compileable.*")
@@ -84,3 +85,15 @@ def test_generated_text_does_not_depend_on_the_cache_or_its_kind(
         for kind in ("dynamic", "static"):
             cached = pruned.generate(inputs["input_ids"], cache_implementation=kind, **arguments)
             assert torch.equal(cached, without), (kind, beams)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_static_cache_filled_in_chunks_has_room_for_the_heads_that_are_left(family: str) -> None:
+    """A prompt in chunks makes `generate` allocate all layers beforehand."""
+    model = tiny_model(family)
+    pruned = remove(model, make_plan(structure_of(model.config), [[], [0, 1, 2], [3, 4]]))
+    ids = torch.arange(3, 21).view(2, 9)
+    arguments = {"max_new_tokens": 4, "min_new_tokens": 4, "do_sample": False}
+    static = {"cache_implementation": "static", "prefill_chunk_size": 4, "disable_compile": True}
+    found = pruned.generate(ids, **static, **arguments)
+    assert torch.equal(found, pruned.generate(ids, **arguments))

@@ -8,8 +8,7 @@ from hypothesis import assume, given, strategies
 
 from sentinel_research.errors import UsageError
 from sentinel_research.models import structure_of
-from sentinel_research.models.tiny import FAMILIES, tiny_model
-from sentinel_research.pruning import plan_units
+from sentinel_research.models.tiny import FAMILIES
 from sentinel_research.pruning.select import (
     BLOCKS,
     Cost,
@@ -20,13 +19,10 @@ from sentinel_research.pruning.select import (
     select,
 )
 from sentinel_research.pruning.units import budget_cost, kept_parts
-from sentinel_research.specs import PruneSpec
 from sentinel_research.structure import Structure
-from tests.property.conftest import models, plan_of, plans
+from tests.property.conftest import FRACTIONS, SCOPES, models, plan_of, plans
 
 Scores = dict[str, list[list[float]]]
-SCOPES = strategies.sampled_from(["local", "global"])
-FRACTIONS = strategies.integers(0, 100).map(lambda percent: percent / 100)
 LEAST = strategies.integers(0, 4)
 # few distinct values, so that ties are common
 VALUES = strategies.sampled_from([-1.0, 0.0, 0.5, 3.0])
@@ -135,6 +131,23 @@ def test_a_larger_fraction_contains_a_smaller_one(
     small = select(scores, low, scope=scope, min_per_layer=least)
     large = select(scores, high, scope=scope, min_per_layer=least)
     assert _units(small) <= _units(large)
+
+
+@given(data=strategies.data(), low=FRACTIONS, high=FRACTIONS, scope=SCOPES, least=LEAST)
+def test_what_went_before_leaves_first_whatever_the_scores_say_now(
+    data: strategies.DataObject, low: float, high: float, scope: str, least: int
+) -> None:
+    low, high = sorted((low, high))
+    before = data.draw(scores_of())
+    now = {
+        kind: [[data.draw(VALUES) for _ in layer] for layer in layers]
+        for kind, layers in before.items()
+    }
+    small = select(before, low, scope=scope, min_per_layer=least)
+    large = select(now, high, scope=scope, min_per_layer=least, first=small.removed)
+    assert _units(small) <= _units(large)
+    # and as many go as without any history
+    assert large.achieved == select(now, high, scope=scope, min_per_layer=least).achieved
 
 
 @given(
@@ -271,43 +284,3 @@ def test_cost_of_a_selection_is_what_its_plan_removes(
     assume(any(layer.heads or layer.neurons for layer in kept))
     plan = plan_of(structure, kept)
     assert found.achieved in (plan.parameters_removed, plan.flops_removed(7))
-
-
-@pytest.mark.parametrize(
-    "granularity",
-    ["head", "kv_group", "neuron", "layer", ("neuron", "ffn")],
-    ids=["head", "kv_group", "neuron", "layer", "neuron_and_ffn"],
-)
-@given(data=strategies.data(), low=FRACTIONS, high=FRACTIONS, scope=SCOPES)
-def test_plans_of_a_scorer_nest(
-    granularity: object, data: strategies.DataObject, low: float, high: float, scope: str
-) -> None:
-    model = data.draw(models(data.draw(strategies.sampled_from(FAMILIES))))
-    mixed = {"scope": "global", "budget": "parameters"} if isinstance(granularity, tuple) else {}
-    spec = PruneSpec(
-        scorer="magnitude_l2",
-        fraction=0,
-        granularity=granularity,
-        **{"scope": scope, **mixed},
-    )
-    few, many = (
-        # all layers at once would be everything
-        plan_units(model, spec.model_copy(update={"fraction": min(fraction, 0.6)})).plan
-        for fraction in sorted((low, high))
-    )
-    for more, less in zip(few.kept, many.kept, strict=True):
-        for kind in ("head", "neuron", "attention", "ffn"):
-            assert set(less.units(kind)) <= set(more.units(kind))
-    if granularity == "kv_group":
-        full = len(many.before.layers[0].heads) // len(many.before.kv_heads(0))
-        assert {size for layer in range(many.num_layers)
-                for size in many.after.group_sizes(layer)} <= {full}  # fmt: skip
-
-
-@given(seed=strategies.integers(0, 2**31))
-def test_random_plan_depends_on_the_seed_and_on_nothing_else(seed: int) -> None:
-    spec = PruneSpec(scorer="random", fraction=0.5, seed=seed, granularity=("head", "neuron"))
-    plan = plan_units(tiny_model("llama", seed=0), spec).plan
-    assert plan_units(tiny_model("llama", seed=1), spec).plan == plan
-    other = plan_units(tiny_model("llama"), spec.model_copy(update={"seed": seed + 1})).plan
-    assert other.scores != plan.scores

@@ -296,3 +296,15 @@ def test_wrong_prediction_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(apply, "remove", lambda model, plan: model)
     with pytest.raises(CheckFailedError, match="removed 0 parameters, the plan predicts"):
         prune(tiny_model("gpt2"), PruneSpec(scorer="magnitude_l2", fraction=0.5))
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_weights_of_an_earlier_plan_go_first_whatever_the_scores_say_now(family: str) -> None:
+    model = tiny_model(family)
+    less = PruneSpec(scorer="random", fraction=0.3, granularity="weight", seed=1)
+    more = less.model_copy(update={"fraction": 0.6, "seed": 2})
+    early = plan_units(model, less).plan
+    late, plain = plan_units(model, more, first=early).plan, plan_units(model, more).plan
+    for name, found in late.weights.items():
+        assert not (found.keep() & ~early.weights[name].keep()).any()
+        assert found.num_zero == plain.weights[name].num_zero

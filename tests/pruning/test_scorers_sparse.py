@@ -11,7 +11,7 @@ from sentinel_research.errors import UsageError
 from sentinel_research.models.tiny import tiny_model
 from sentinel_research.pruning import ScoringInputs, prune
 from sentinel_research.pruning.calibrate import Totals
-from sentinel_research.pruning.sparse import sparsegpt as solve
+from sentinel_research.pruning.sparsegpt import sparsegpt as solve
 from sentinel_research.registry import get
 from sentinel_research.specs import PruneSpec
 from tests.pruning.conftest import (

@@ -13,9 +13,9 @@ from sentinel_research.pruning.sparse import (
     keep_largest,
     keep_n_of_m,
     num_zeros,
-    sparsegpt,
     wanda_scores,
 )
+from sentinel_research.pruning.sparsegpt import sparsegpt
 from tests.pruning.matrices import (
     GROUPS,
     IDENTITY,

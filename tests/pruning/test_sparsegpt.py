@@ -11,8 +11,8 @@ from torch import Tensor
 from sentinel_research.pruning.sparse import (
     keep_largest,
     keep_n_of_m,
-    sparsegpt,
 )
+from sentinel_research.pruning.sparsegpt import sparsegpt
 from tests.pruning.matrices import (
     GROUPS,
     IDENTITY,

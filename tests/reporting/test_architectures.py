@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sentinel_research.record import Arm, CellRecord, EvaluationReport, Measurement, RunRecord
-from sentinel_research.reporting import report
+from sentinel_research.reporting import report, summary
 from sentinel_research.reporting.architectures.results import TaskResults, task_results
 from sentinel_research.statistics import mean_interval
 from tests.reporting.conftest import TASK, MakeRecord
@@ -62,7 +62,14 @@ def compared(make_record: MakeRecord) -> Callable[..., RunRecord]:
         }
         return make_record(
             [*cells, *more.pop("cells", [])],
-            recipe={"compare": {"architectures": architectures, "seeds": SEEDS}, "prune": None},
+            recipe={
+                "compare": {
+                    "architectures": architectures,
+                    "seeds": SEEDS,
+                    "control": more.pop("control", None),
+                },
+                "prune": None,
+            },
             comparison={"models": dict.fromkeys(values, model), "learning_rates": {}, **more},
         )
 
@@ -102,6 +109,36 @@ def test_differences_are_paired_by_seed_and_corrected_over_all_pairs(
     assert by_pair["a", "c"].verdict == by_pair["b", "c"].verdict == "no difference found"
 
 
+def test_control_is_what_all_others_are_compared_with(
+    compared: Callable[..., RunRecord], write: Callable[[RunRecord], Path]
+) -> None:
+    values = {"a": [1.0, 1.2, 1.1], "b": [1.0, 1.5, 2.0], "c": [1.1, 1.32, 1.2]}
+    record = compared(values, control="b")
+    found = _results(record).differences
+    assert [(one.first, one.second) for one in found] == [("a", "b"), ("c", "b")]
+    # two tests are corrected for, not the three of all pairs
+    p_values = [one.test.p_value for one in found if one.test is not None]
+    assert found[p_values.index(min(p_values))].p_adjusted == pytest.approx(2 * min(p_values))
+    text = report(write(record)).markdown.read_text()
+    assert "Every model is compared with the control, b." in text
+
+
+def test_model_with_agency_is_named_by_it_and_others_are_not(
+    compared: Callable[..., RunRecord], write: Callable[[RunRecord], Path]
+) -> None:
+    record = compared({"a": [1.0, 1.2, 1.1], "b": [1.0, 1.5, 2.0]})
+    assert "| agency |" not in report(write(record)).markdown.read_text()
+    assert record.comparison is not None
+    models = record.comparison["models"]
+    agency = {"gate": None, "baseline": "compare:a"}
+    models["b"] = {**models["b"], "agency": agency, "num_frozen": 4}
+    files = report(write(record))
+    for text in (files.markdown.read_text(), files.html.read_text(), summary(record)):
+        assert "frozen a of its seed" in text
+        assert "10 (4 frozen)" in text
+    assert "b runs beside a frozen model of 4 parameters" in files.markdown.read_text()
+
+
 def test_seeds_without_a_partner_are_not_paired(compared: Callable[..., RunRecord]) -> None:
     found = _results(compared({"a": [1.0, None, None], "b": [1.0, 1.1, 1.3]}))
     (difference,) = found.differences
@@ -128,6 +165,8 @@ def test_report_lists_missing_seeds_floors_and_rates_at_the_edge(
     assert "b is not better than ngram2." in text
     assert "a is not better than" not in text
     assert "The chosen learning rate of a is at the edge of its grid" in text
+    # the terminal shows the table and not the notes
+    assert summary(record).count("0.01 (edge of grid)") == text.count("0.01 (edge of grid)") == 1
     assert "| 2 of 3 |" in text
     numbers = json.loads(files.json.read_text())["architectures"]
     assert numbers[f"differences-{TASK}"]["rows"][0]["test"]["num_pairs"] == 2

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers import Trainer
 
 from sentinel_research.training import train
 from sentinel_research.training.watch import Watch
@@ -78,3 +79,40 @@ def test_checkpoint_that_was_cut_off_is_passed_over(
     (torn / "model.safetensors").write_bytes(b"half")
     resumed, _ = train(make_model(seed=5), spec, blocks, tmp_path / "cut")
     assert same(weights(resumed), weights(whole))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        # seven steps end inside the second pass over five batches
+        pytest.param({"num_steps": 7}, id="all-steps"),
+        pytest.param(
+            {"num_steps": 40, "learning_rate": 0.3, "max_loss_ratio": 50, "validate_every": 1,
+             "keep": "best", "patience": 2},
+            id="stopped-early",
+        ),
+    ],
+)  # fmt: skip
+def test_training_that_was_cut_off_behind_its_last_step_is_not_trained_any_further(
+    changes: dict[str, Any],
+    blocks: np.ndarray,
+    validation: np.ndarray,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spec = make_spec(**changes)
+    given = {"validation": validation if spec.validate_every else None}
+    whole, expected = train(make_model(), spec, blocks, tmp_path / "whole", **given)
+
+    def fails(_: Trainer, *__: Any, **___: Any) -> None:
+        raise _InterruptedError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_finalize_training", fails)
+        with pytest.raises(_InterruptedError):
+            train(make_model(), spec, blocks, tmp_path / "cut", **given)
+    again, report = train(make_model(seed=5), spec, blocks, tmp_path / "cut", **given)
+    assert same(weights(again), weights(whole))
+    assert report["num_steps_timed"] == 0
+    for part in ("num_steps", "losses", "validation", "kept_step", "validation_loss"):
+        assert report[part] == expected[part]

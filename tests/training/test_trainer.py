@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from sentinel_research.errors import DataError, UsageError
-from sentinel_research.training import train
+from sentinel_research.training import Adjustments, UpdateScaling, train
+from sentinel_research.training.hf_trainer import AdjustedTrainer
 from sentinel_research.training.settings import check_settings
-from sentinel_research.training.trainer import _Trainer
 from tests.training.conftest import (
     DROPOUT,
     LENGTH,
@@ -154,15 +154,15 @@ def test_optimiser_gets_the_decay_and_betas_of_the_spec_and_vectors_no_decay(
 ) -> None:
     seen: dict[str, Any] = {}
     model = make_model()
-    original = _Trainer.create_optimizer
+    original = AdjustedTrainer.create_optimizer
 
-    def note(self: _Trainer, *args: Any, **kwargs: Any) -> Any:
+    def note(self: AdjustedTrainer, *args: Any, **kwargs: Any) -> Any:
         optimiser = original(self, *args, **kwargs)
         seen["groups"] = [dict(group) for group in optimiser.param_groups]
         return optimiser
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_Trainer, "create_optimizer", note)
+        patch.setattr(AdjustedTrainer, "create_optimizer", note)
         train(model, make_spec(weight_decay=0.3, betas=(0.8, 0.95)), blocks, tmp_path)
     decayed, plain = seen["groups"]
     assert (decayed["weight_decay"], plain["weight_decay"]) == (0.3, 0.0)
@@ -177,7 +177,9 @@ def test_time_constants_of_mamba_are_never_decayed(tmp_path: Path) -> None:
 
     model = make_model("mamba")
     arguments = TrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to="none")
-    names = _Trainer(model=model, args=arguments).get_decay_parameter_names(model)
+    scaling = UpdateScaling(model, {})
+    trainer = AdjustedTrainer(Adjustments(), scaling, model=model, args=arguments)
+    names = trainer.get_decay_parameter_names(model)
     assert any(name.endswith("in_proj.weight") for name in names)
     assert not any(name.endswith(("A_log", ".D", "bias", "norm.weight")) for name in names)
 
@@ -208,6 +210,17 @@ def test_bf16_computes_in_half_precision_and_keeps_float32weights(
     assert torch.bfloat16 in kinds
     assert {parameter.dtype for parameter in trained.parameters()} == {torch.float32}
     assert report["precision"] == "bf16"
+    # what is returned computes as what is saved
+    plain = make_model()
+    plain.load_state_dict(trained.state_dict())
+    ids = torch.from_numpy(blocks[:2])
+    with torch.no_grad():
+        assert torch.equal(trained(input_ids=ids).logits, plain.eval()(input_ids=ids).logits)
+    _, full = train(make_model(), make_spec(), blocks, tmp_path / "full")
+    halves, fulls = ([one["loss"] for one in of["losses"]] for of in (report, full))
+    assert halves != fulls
+    # eight bits of mantissa, through ten steps at losses of about 5
+    assert halves == pytest.approx(fulls, rel=2e-2)
 
 
 def test_fp16_on_a_cpu_is_refused_with_what_to_type(blocks: np.ndarray, tmp_path: Path) -> None:
@@ -220,9 +233,14 @@ def test_checkpointing_of_a_model_without_it_and_half_weights_are_refused() -> N
     model = make_model()
     model.supports_gradient_checkpointing = False
     with pytest.raises(UsageError, match="GPT2LMHeadModel does not support it"):
-        check_settings(model, make_spec(gradient_checkpointing=True))
+        check_settings(model, make_spec(gradient_checkpointing=True), LENGTH)
     with pytest.raises(UsageError, match=r"needs float32 weights, got torch\.bfloat16"):
-        check_settings(make_model().bfloat16(), make_spec())
+        check_settings(make_model().bfloat16(), make_spec(), LENGTH)
+
+
+def test_blocks_longer_than_the_context_are_refused(blocks: np.ndarray, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"= 16 is longer than the model's context of 8 tokens"):
+        train(make_model(n_positions=8), make_spec(), blocks, tmp_path)
 
 
 def test_last_steps_are_in_the_log_where_the_interval_does_not_divide(

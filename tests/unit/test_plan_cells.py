@@ -2,8 +2,8 @@
 
 import pytest
 
+from sentinel_research.cell_plan import plan_cells
 from sentinel_research.errors import UsageError
-from sentinel_research.pipeline import plan_cells
 from sentinel_research.recipe import load_recipe
 from sentinel_research.specs import Recipe
 
@@ -13,7 +13,7 @@ def _demo(*changes: str) -> Recipe:
 
 
 def _ids(*changes: str) -> list[str]:
-    return [cell_id for cell_id, _ in plan_cells(_demo(*changes))]
+    return [cell.id for cell in plan_cells(_demo(*changes))]
 
 
 def test_cells_are_named_by_the_seeds_they_depend_on() -> None:
@@ -94,3 +94,53 @@ def test_two_prunings_of_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(registry, "get", get)
     with pytest.raises(UsageError, match=r"both called 'a-b-random-0\.5-seed0'"):
         plan_cells(_demo(variants, "prune.seeds=[0]"))
+
+
+RECOVER = "recover={train: {corpus: synthetic, num_steps: 2}, seeds: [3, 4]}"
+
+
+def test_recovery_comes_with_its_controls() -> None:
+    """The dense model on the same budget, and random masks that nobody asked for."""
+    cells = plan_cells(_demo("prune.scorers=[taylor]", "prune.seeds=[3]", RECOVER))
+    assert [cell.id for cell in cells] == [
+        "dense",
+        "taylor-0.5",
+        "random-0.5-seed3",
+        "random-0.5-seed4",
+        "dense+full-seed3",
+        "dense+full-seed4",
+        "taylor-0.5+full-seed3",
+        "taylor-0.5+full-seed4",
+        "random-0.5-seed3+full",
+        "random-0.5-seed4+full",
+    ]
+    seeds = [cell.recover.train.seed for cell in cells if cell.recover is not None]
+    assert seeds == [3, 4, 3, 4, 3, 4]
+
+
+def test_every_budget_has_a_dense_control_of_its_own() -> None:
+    variants = "recover.variants={a: {}, b: {methods: {heads: {}}}, c: {train: {num_steps: 5}}}"
+    dense = [cell for cell in plan_cells(_demo(RECOVER, variants)) if cell.prune is None]
+    assert [cell.id for cell in dense] == [
+        "dense",
+        *["dense+full-seed3", "dense+full-seed4"],
+        *["dense+full-c-seed3", "dense+full-c-seed4"],
+    ]
+    assert [cell.recover.train.num_steps for cell in dense if cell.recover] == [2, 2, 5, 5]
+    assert all(cell.recover.methods == {"full": {}} for cell in dense if cell.recover)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("recover.methods={fulll: {}}", "unknown recovery 'fulll'"),
+        ("recover.methods={full: {rate: 1}}", "rate"),
+        ("recover.variants={one: {methods: {heads: {speed: 2}}}}", "speed"),
+    ],
+)
+def test_recovery_that_does_not_exist_is_refused_before_anything_runs(
+    change: str, message: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        plan_cells(_demo(RECOVER, change))
+    assert message in f"{caught.value.message} {caught.value.hint}"

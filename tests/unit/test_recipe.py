@@ -1,11 +1,13 @@
 """Recipes: overrides, origins of values, and messages a person can act on."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from sentinel_research.errors import UsageError
 from sentinel_research.recipe import load_recipe, shipped_recipes
+from sentinel_research.specs import AgencySpec, GateMode
 
 MINIMAL = """
 name: mine
@@ -160,7 +162,7 @@ def test_shipped_recipe_is_valid_and_named_like_its_file(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(shipped_recipes()))
 def test_shipped_recipe_names_scorers_that_can_score_its_units(name: str) -> None:
-    from sentinel_research.pipeline import plan_cells
+    from sentinel_research.cell_plan import plan_cells
 
     recipe = load_recipe(name).recipe
     if recipe.compare is not None:
@@ -171,16 +173,58 @@ def test_shipped_recipe_names_scorers_that_can_score_its_units(name: str) -> Non
     assert len(plan_cells(recipe)) > len(scorers)
 
 
-def test_recipes_of_the_agency_ablation_differ_in_agency_alone() -> None:
-    found = {
-        name: load_recipe(name).recipe
-        for name in ("agency-plain", "agency-gates", "agency-skips", "agency-baseline")
-    }
-    plain = found.pop("agency-plain")
-    assert plain.model.agency is None
-    for recipe in found.values():
-        assert recipe.model.agency is not None
-        assert recipe.model.model_copy(update={"agency": None}) == plain.model
-        assert (recipe.train, recipe.evaluate) == (plain.train, plain.evaluate)
-    gates = [r.model.agency and r.model.agency.gate for r in found.values()]
-    assert gates == ["static", None, None]
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            ["learning_rate=0"],
+            r"`recover\.train\.learning_rate` = 0: input should be greater than 0",
+        ),
+        (["learning_rate=-0.1"], r"learning_rate` = -0\.1: input should be greater than 0"),
+        (["patience=2"], r"`recover\.train`: `patience` needs `keep: best` and `validate_every`"),
+        (["keep=best"], r"`recover\.train`: `keep: best` needs `validate_every`"),
+        (
+            ["batch_size=6", "accumulation_steps=4"],
+            r"`accumulation_steps` = 4 does not divide `batch_size` = 6",
+        ),
+        (
+            ["schedule=linear", "min_learning_rate_fraction=0.1"],
+            "is for cosine and warmup_stable_decay, and `schedule` is linear",
+        ),
+        (
+            ["samples={prompts: [a], every: 0}"],
+            r"`recover\.train\.samples\.every` = 0: input should be greater than 0",
+        ),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_recovery_that_makes_no_sense_is_refused_by_its_key_and_value(
+    changes: list[str], message: str, recipe_file: Path
+) -> None:
+    begin = ["recover.train.corpus=synthetic", "recover.train.num_steps=3"]
+    overrides = [*begin, *(f"recover.train.{change}" for change in changes)]
+    with pytest.raises(UsageError, match=message):
+        load_recipe(str(recipe_file), overrides)
+
+
+def test_every_part_of_agency_is_compared_with_the_plain_model_by_a_shipped_recipe() -> None:
+    compare = load_recipe("agency-ablation").recipe.compare
+    assert compare is not None
+    assert compare.control == "plain"
+    agencies = {name: one.agency for name, one in compare.architectures.items()}
+    assert agencies.pop("plain") is None
+    added = [one.model_dump(exclude_defaults=True) for one in agencies.values() if one is not None]
+    alone = [set(one) for one in added]
+    for mode in get_args(GateMode):
+        # static is the default
+        assert any(AgencySpec(**one).gate == mode for one in added)
+    assert {"policy"} in alone
+    assert {"gate", "skips"} in alone
+    assert {"gate", "baseline"} in alone
+    # nothing but agency differs
+    plain, *others = (
+        one.model_copy(update={"agency": None}) for one in compare.architectures.values()
+    )
+    assert all(one == plain for one in others)
+    assert len(compare.seeds) >= 3
+    assert len(compare.learning_rates) >= 2

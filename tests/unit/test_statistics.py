@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sentinel_research.paired import paired_test
+from sentinel_research.paired import paired_ratio, paired_test
 from sentinel_research.statistics import (
     SelectionSizes,
     expected_overlap,
@@ -229,3 +229,33 @@ def test_pairs_without_spread_are_not_tested_and_single_pairs_refused() -> None:
         paired_test([1.0], [2.0])
     with pytest.raises(ValueError, match="2 and 1 values are not pairs"):
         paired_test([1.0, 2.0], [2.0])
+
+
+def test_ratio_without_spread_below_has_students_interval() -> None:
+    interval = paired_ratio([1.0, 1.2, 1.1], [2.0, 2.0, 2.0])
+    assert interval == pytest.approx(mean_interval([0.5, 0.6, 0.55]))
+
+
+def test_ratio_of_what_cannot_be_told_from_nothing_is_refused() -> None:
+    assert paired_ratio([0.5, 0.5, 0.6], [-0.5, 0.5, 1.5]) is None
+    with pytest.raises(ValueError, match="mean 0"):
+        paired_ratio([1.0, 2.0], [-1.0, 1.0])
+    with pytest.raises(ValueError, match="not pairs"):
+        paired_ratio([1.0, 2.0], [1.0])
+    with pytest.raises(ValueError, match="at least 2"):
+        paired_ratio([1.0], [1.0])
+
+
+def test_ratios_interval_covers_the_truth_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(1)
+    covered = 0
+    for _ in range(1000):
+        shared = rng.normal(0.0, 0.3, 4)
+        interval = paired_ratio(
+            list(1.4 + shared + rng.normal(0.0, 0.2, 4)),
+            list(2.0 + shared + rng.normal(0.0, 0.3, 4)),
+        )
+        # a denominator of five standard errors is told from 0 nearly always
+        covered += interval is not None and interval.low <= 0.7 <= interval.high
+    # 950 expected, standard deviation 6.9
+    assert 925 <= covered <= 975

@@ -20,6 +20,7 @@ from sentinel_research.specs import TrainSpec
         pytest.param({"shares": {"a": 0.5, "b": 0.4}}, "sum to 0.9, not to 1", id="sum"),
         pytest.param({"shares": {"a": 1.5, "b": -0.5}}, "must be above 0", id="negative"),
         pytest.param({"precision": "int8"}, "fp32", id="precision"),
+        pytest.param({"samples": {"prompts": [], "every": 1}}, "at least 1 item", id="prompts"),
     ],
 )
 def test_training_that_does_not_fit_together_is_refused(

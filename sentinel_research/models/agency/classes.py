@@ -9,7 +9,13 @@ all of it strictly. A pruned model has a gate for every head that it still has.
 from typing import Any
 
 from torch import nn
-from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    GenerationMixin,
+    PretrainedConfig,
+    PreTrainedModel,
+)
 
 from sentinel_research.models.agency.attach import attach_gates
 from sentinel_research.models.agency.baseline import (
@@ -53,7 +59,7 @@ def _agency_config_class(pruned: Any, family: str, name: str, model_name: str) -
 def _agency_model_class(pruned: Any, config: Any, name: str) -> Any:
     """A model class: that of the pruned family, with `agency` attached after it was built."""
 
-    class AgencyForCausalLM(pruned):
+    class AgencyForCausalLM(pruned, GenerationMixin):
         """The family's model with gates and optional extra paths."""
 
         config_class = config
@@ -61,6 +67,16 @@ def _agency_model_class(pruned: Any, config: Any, name: str) -> Any:
         def __init__(self, config: Any) -> None:
             super().__init__(config)
             attach(self)
+
+        def initialize_weights(self) -> None:
+            """Fill what no checkpoint filled, gates first.
+
+            The decoder that they stand in is a model of its own, and its class knows no gates.
+            """
+            for module in self.modules():
+                if isinstance(module, HeadGate):
+                    self._initialize_weights(module, self.is_custom_code())
+            super().initialize_weights()
 
         def _init_weights(self, module: nn.Module) -> None:
             if isinstance(module, HeadGate | SkipFusion | BaselineMix):

@@ -18,7 +18,7 @@ from sentinel_research.models.agency.classes import (
 )
 from sentinel_research.models.agency.gate import HeadGate
 from sentinel_research.models.agency.skips import SkipFusion
-from sentinel_research.models.anatomy import anatomy_of, context_length
+from sentinel_research.models.anatomy import ANATOMIES, anatomy_of, context_length, family_of
 from sentinel_research.models.hooks import refuse_hooks
 from sentinel_research.models.layout import attention_windows, is_pruned
 from sentinel_research.models.pruned import PRUNED_CLASSES
@@ -52,6 +52,12 @@ def add_agency(
         >>> add_agency(tiny_model("gpt2"), AgencySpec(gate="static")).config.model_type
         'agency_gpt2'
     """
+    if family_of(model.config) not in ANATOMIES:
+        raise UsageError(
+            f"agency cannot be added to a model of type '{model.config.model_type}'",
+            f"It can to {', '.join(sorted(ANATOMIES))}. The architecture 'sentinel' has it in its "
+            "configuration: mixers: agency.",
+        )
     family = anatomy_of(model.config).family
     if spec_of(model.config) is not None:
         raise UsageError(

@@ -31,6 +31,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
+from transformers import initialization as init
 
 from sentinel_research.errors import UsageError
 from sentinel_research.models.agency.states import (
@@ -92,7 +93,8 @@ class HeadGate(nn.Module):
     def reset_parameters(self) -> None:
         """The state of rest."""
         for tensor in (*self.parameters(), *self.buffers()):
-            nn.init.zeros_(tensor)
+            # leaves alone what a checkpoint has filled
+            init.zeros_(tensor)
         self._show_states()
 
     @property

@@ -37,7 +37,8 @@ class ResolventCacheLayer(LinearAttentionLayer, CacheLayerMixin):  # type: ignor
         CacheLayerMixin.__init__(self)
         LinearAttentionLayer.__init__(self)
         self.max_cache_len = max_cache_len
-        self.cumulative_length = 0
+        # a compiled step would be compiled again for every other integer
+        self.cumulative_length: Any = torch.tensor(0) if max_cache_len else 0
 
     @property
     def state(self) -> Float[Tensor, "batch 4 channels"] | None:
@@ -47,16 +48,32 @@ class ResolventCacheLayer(LinearAttentionLayer, CacheLayerMixin):  # type: ignor
     def advance(self, state: Float[Tensor, "batch 4 channels"], num_positions: int) -> None:
         """Store the state after some more positions."""
         self.has_previous_state[0] = True
-        self.cumulative_length += num_positions
         self.update_recurrent_state(state)
+        # in place: the tensor of a static cache keeps its address
+        self.cumulative_length += num_positions
 
-    def get_seq_length(self) -> int:
-        """Positions seen so far."""
+    def lazy_initialization(self, *args: Any, **kwargs: Any) -> None:
+        """As transformers' layer, with the length of a static cache on the states' device."""
+        LinearAttentionLayer.lazy_initialization(self, *args, **kwargs)
+        state = self.recurrent_states[0]
+        if not isinstance(state, Tensor):
+            return
+        # without a convolution nobody else notes it
+        self.device: Any = state.device
+        if isinstance(self.cumulative_length, Tensor):
+            self.cumulative_length = self.cumulative_length.to(state.device)
+            if not torch.compiler.is_compiling():
+                torch._dynamo.mark_static_address(self.cumulative_length)
+
+    def get_seq_length(self) -> int | Tensor:  # type: ignore[override]
+        """Positions seen so far; of a static cache a tensor, as of transformers' own layers."""
         return self.cumulative_length
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         """Length and offset of the keys of attention layers, which ask the first layer."""
-        return self.max_cache_len or self.cumulative_length + query_length, 0
+        if isinstance(self.cumulative_length, Tensor):
+            return self.max_cache_len, 0
+        return self.cumulative_length + query_length, 0
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> Any:
         """Refuse: there are neither keys nor values."""
@@ -65,7 +82,8 @@ class ResolventCacheLayer(LinearAttentionLayer, CacheLayerMixin):  # type: ignor
     def reset(self) -> None:
         """Forget everything."""
         LinearAttentionLayer.reset(self)
-        self.cumulative_length = 0
+        # in place for a tensor, see `advance`
+        self.cumulative_length *= 0
 
     def crop(self, tokens_to_remove: int) -> None:
         """Refuse, unless nothing is to be removed: the state cannot be run backwards."""

@@ -1,11 +1,13 @@
 """Configuration of the causal LM with a mixer slot, with its size known before it is built."""
 
+import os
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import PretrainedConfig
 
-from sentinel_research.models.derived import auto_map
+from sentinel_research.models.derived import auto_map, write_remote
 from sentinel_research.specs import AgencySpec, GateMode
 
 MIXERS = ("attention", "agency", "resolvent")
@@ -96,6 +98,16 @@ class SentinelConfig(PretrainedConfig):
     @classmethod
     def register_for_auto_class(cls, auto_class: str = "AutoConfig") -> None:
         """Do nothing: `auto_map` is fixed, transformers must not copy this module."""
+
+    def save_pretrained(
+        self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any
+    ) -> None:
+        """Save as transformers does, with the module that `auto_map` points to.
+
+        Saving a model saves its configuration so, before anything is pushed to a hub.
+        """
+        super().save_pretrained(save_directory, *args, **kwargs)
+        write_remote(Path(save_directory))
 
     def validate_architecture(self) -> None:
         """Refuse what cannot be built; transformers calls this after the fields are set."""

@@ -6,15 +6,12 @@ their names, so that a model with attention in every layer is LLaMA to the bit.
 Reference: Touvron et al. 2023, https://arxiv.org/abs/2302.13971.
 """
 
-import os
-from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import Cache, DynamicCache, GenerationMixin, PreTrainedModel
-from transformers.masking_utils import create_causal_mask, create_recurrent_attention_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 from transformers.modeling_utils import slice_logits_to_keep
@@ -24,15 +21,19 @@ from transformers.models.llama.modeling_llama import (
     LlamaRMSNorm,
     LlamaRotaryEmbedding,
 )
-from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
+from transformers.utils.generic import (
+    TransformersKwargs,
+    can_return_tuple,
+    merge_with_config_defaults,
+)
 from transformers.utils.output_capturing import capture_outputs
 
 from sentinel_research.errors import UsageError
 from sentinel_research.models.agency.attach import OUTPUT_NAME, attach_gate
 from sentinel_research.models.agency.gate import HeadGate
-from sentinel_research.models.derived import write_remote
 from sentinel_research.models.sentinel.cache import LAYER_TYPE
 from sentinel_research.models.sentinel.configuration import ATTENTION, SentinelConfig
+from sentinel_research.models.sentinel.masks import layer_masks
 from sentinel_research.models.sentinel.resolvent_mixer import ResolventMixer
 from sentinel_research.specs import AgencySpec
 
@@ -89,18 +90,18 @@ class SentinelPreTrainedModel(PreTrainedModel):
     _supports_sdpa = True
     _supports_flex_attn = True
     _supports_attention_backend = True
+    _can_compile_fullgraph = True
+    # of the class, for a mixer may be recurrent; a model says it of itself
     _is_stateful = True
     _can_record_outputs = {  # noqa: RUF012
         "hidden_states": SentinelDecoderLayer,
         "attentions": LlamaAttention,
     }
 
-    def save_pretrained(
-        self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any
-    ) -> None:
-        """Save as transformers does, with the module that `auto_map` points to."""
-        super().save_pretrained(save_directory, *args, **kwargs)
-        write_remote(Path(save_directory))
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        # keys and values can be rolled back, as decoding with an assistant does
+        self._is_stateful = LAYER_TYPE in config.layer_types
 
     @classmethod
     def register_for_auto_class(cls, auto_class: str = "AutoModel") -> None:
@@ -134,7 +135,7 @@ class SentinelModel(SentinelPreTrainedModel):
 
     @merge_with_config_defaults
     @capture_outputs
-    def forward(
+    def forward(  # type: ignore[misc]
         self,
         input_ids: Int[Tensor, "batch seq"] | None = None,
         attention_mask: Tensor | None = None,
@@ -142,14 +143,15 @@ class SentinelModel(SentinelPreTrainedModel):
         past_key_values: Cache | None = None,
         inputs_embeds: Float[Tensor, "batch seq hidden"] | None = None,
         use_cache: bool | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> BaseModelOutputWithPast:
         """Run the blocks.
 
         Args:
             input_ids: Tokens, exclusive with `inputs_embeds`.
             attention_mask: 1 for tokens, 0 for padding, over the past and these positions.
-            position_ids: For rotary positions; counted from the cache by default.
+            position_ids: For rotary positions; counted from the cache by default. Attention keeps
+                sequences packed into one apart where they restart, a resolvent does not.
             past_key_values: Keys and values of attention layers, states of the others.
             inputs_embeds: Embedded tokens.
             use_cache: Return a cache.
@@ -168,7 +170,9 @@ class SentinelModel(SentinelPreTrainedModel):
                 position_ids = torch.arange(inputs_embeds.shape[1], device=inputs_embeds.device)
                 position_ids = (position_ids + past)[None]
             kwargs["position_embeddings"] = self.rotary_emb(inputs_embeds, position_ids)
-        masks = self._masks(attention_mask, inputs_embeds, past_key_values, position_ids)
+        masks = layer_masks(
+            self.config, inputs_embeds, attention_mask, past_key_values, position_ids
+        )
         hidden_states = inputs_embeds
         for layer in self.layers:
             hidden_states = layer(hidden_states, **masks, past_key_values=past_key_values, **kwargs)
@@ -176,47 +180,9 @@ class SentinelModel(SentinelPreTrainedModel):
             last_hidden_state=self.norm(hidden_states), past_key_values=past_key_values
         )
 
-    def _masks(
-        self,
-        attention_mask: Tensor | dict[str, Tensor | None] | None,
-        inputs_embeds: Float[Tensor, "batch seq hidden"],
-        past_key_values: Cache | None,
-        position_ids: Int[Tensor, "batch seq"] | None,
-    ) -> dict[str, Tensor | None]:
-        """For attention layers, and the two of `ResolventMixer.forward`."""
-        if isinstance(attention_mask, dict):
-            # for a static cache `generate` makes the masks of both kinds beforehand
-            causal_mask: Any = attention_mask.get("full_attention")
-            recurrent_mask = whole = attention_mask.get(LAYER_TYPE)
-        else:
-            shared: dict[str, Any] = {
-                "config": self.config,
-                "inputs_embeds": inputs_embeds,
-                "attention_mask": attention_mask,
-                "past_key_values": past_key_values,
-            }
-            causal_mask = (
-                create_causal_mask(**shared, position_ids=position_ids)
-                if self.has_attention
-                else None
-            )
-            recurrent_mask, whole = create_recurrent_attention_mask(**shared), attention_mask
-        links = None
-        if recurrent_mask is not None and whole is not None:
-            links = _links(whole, recurrent_mask.shape[1]).to(inputs_embeds.dtype)
-        return {"attention_mask": causal_mask, "recurrent_mask": recurrent_mask, "links": links}
-
     def get_input_embeddings(self) -> nn.Embedding:
         """The token embedding."""
         return self.embed_tokens
-
-
-def _links(mask: Tensor, length: int) -> Tensor:
-    """1 where a position and the one before it are both tokens, for the last `length`."""
-    if mask.shape[1] == length:
-        # what comes before the first position is a cached token, or an empty state
-        mask = torch.cat([torch.ones_like(mask[:, :1]), mask], 1)
-    return mask[:, -length:] * mask[:, -length - 1 : -1]
 
 
 class SentinelForCausalLM(SentinelPreTrainedModel, GenerationMixin):
@@ -244,7 +210,7 @@ class SentinelForCausalLM(SentinelPreTrainedModel, GenerationMixin):
         self.post_init()
 
     @can_return_tuple
-    def forward(
+    def forward(  # type: ignore[misc]
         self,
         input_ids: Int[Tensor, "batch seq"] | None = None,
         attention_mask: Tensor | None = None,
@@ -254,7 +220,7 @@ class SentinelForCausalLM(SentinelPreTrainedModel, GenerationMixin):
         labels: Int[Tensor, "batch seq"] | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | Tensor = 0,
-        **kwargs: Any,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> CausalLMOutputWithPast:
         """Logits, and the mean cross-entropy in nats if there are labels.
 

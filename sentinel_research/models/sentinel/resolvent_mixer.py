@@ -21,9 +21,9 @@ from torch.nn import functional as F
 from transformers import Cache
 from transformers import initialization as init
 
-from sentinel_research.models.sentinel.cache import ResolventCacheLayer
 from sentinel_research.models.sentinel.configuration import SentinelConfig
 from sentinel_research.ops.resolvent import green_diagonal, resolvent
+from sentinel_research.ops.short_convolution import short_convolution
 
 # hops of 0.73 at rest: a band of energies of about +-1.5
 _HOP_BIAS = 1.0
@@ -107,7 +107,8 @@ class ResolventMixer(nn.Module):
         past: Any = None if past_key_values is None else past_key_values.layers[self.layer_idx]
         # the convolution's update marks the cache as filled, so the state is read before it
         state = None if past is None else past.state
-        value = self._convolved(value, past)
+        if self.conv_kernel:
+            value = short_convolution(value, self.conv1d.weight, past=past)
         width = self.width
         if self.is_bidirectional:
             row = value[:, :, None] * green_diagonal(
@@ -122,17 +123,3 @@ class ResolventMixer(nn.Module):
                 past.advance(state, value.shape[1])
         gate = F.silu(gate) * width.sqrt().to(gate.dtype)
         return self.out_proj((row * gate[:, :, None]).flatten(2))
-
-    def _convolved(
-        self, value: Float[Tensor, "batch seq channels"], past: ResolventCacheLayer | None
-    ) -> Float[Tensor, "batch seq channels"]:
-        """The short causal depthwise convolution, or the values as they are."""
-        if not self.conv_kernel:
-            return value
-        length = value.shape[1]
-        inputs = value.transpose(1, 2)
-        if past is not None:
-            inputs = past.update_conv_state(inputs, conv_kernel_size=self.conv_kernel)
-        missing = length + self.conv_kernel - 1 - inputs.shape[-1]
-        inputs = F.pad(inputs, (missing, 0))
-        return F.conv1d(inputs, self.conv1d.weight, groups=self.channels).transpose(1, 2)

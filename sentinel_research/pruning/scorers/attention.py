@@ -12,9 +12,7 @@ from sentinel_research.registry import scorer
 
 
 def _mean_entropy(inputs: ScoringInputs) -> UnitTensors:
-    totals = inputs.required
-    layers = totals.layers("attention_entropy", inputs.kind)
-    return [layer / totals.num_sequences for layer in layers]
+    return inputs.required.means("attention_entropy", inputs.kind)
 
 
 @scorer(

@@ -26,9 +26,7 @@ _GATED = ("head", "kv_group", "neuron", "attention", "ffn", "layer")
 
 def _mean(inputs: ScoringInputs, moment: int) -> list[Float64[Tensor, " units"]]:
     """Mean over sequences of `g` (0), `|g|` (1) or `g^2` (2)."""
-    totals = inputs.required
-    layers = totals.layers("gate_gradient", inputs.kind)
-    return [layer[moment] / totals.num_sequences for layer in layers]
+    return [layer[moment] for layer in inputs.required.means("gate_gradient", inputs.kind)]
 
 
 @scorer(
@@ -94,8 +92,7 @@ def fisher(inputs: ScoringInputs) -> UnitTensors:
 )
 def taylor_weights(inputs: ScoringInputs) -> WeightTensors:
     """Importance `|w * E_s dL_s/dw|` of every weight; one matrix [outputs, inputs] a projection."""
-    totals = inputs.required
-    gradients = torch.cat(totals.layers("weight_gradients", inputs.kind)) / totals.num_sequences
+    gradients = torch.cat(inputs.required.means("weight_gradients", inputs.kind))
     scores, start = [], 0
     for path in inputs.projections:
         weight = inputs.weight(path).double().cpu()

@@ -20,6 +20,4 @@ def leave_one_out(inputs: ScoringInputs) -> UnitTensors:
 
     Negative scores are units whose absence helps on the calibration text.
     """
-    totals = inputs.required
-    layers = totals.layers("ablation", inputs.kind)
-    return [layer / totals.num_sequences for layer in layers]
+    return inputs.required.means("ablation", inputs.kind)

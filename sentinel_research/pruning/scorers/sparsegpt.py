@@ -19,7 +19,7 @@ from sentinel_research.models.anatomy import anatomy_of
 from sentinel_research.models.layout import projection_paths, structure_of
 from sentinel_research.models.modes import evaluating
 from sentinel_research.pruning.calibrate import check_calibration, forward
-from sentinel_research.pruning.sparse import sparsegpt as solve
+from sentinel_research.pruning.sparsegpt import sparsegpt as solve
 from sentinel_research.registry import scorer
 from sentinel_research.specs import PruneSpec
 

@@ -2,16 +2,15 @@
 
 import itertools
 import statistics
-from typing import Any, Literal, NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
-from sentinel_research.paired import PairedTest, paired_test
 from sentinel_research.record import CellRecord, RunRecord
+from sentinel_research.reporting.differences import Difference, Pair, paired_differences
 from sentinel_research.reporting.estimates import Metric, list_metrics, measured, measurements
-from sentinel_research.statistics import Interval, holm, mean_interval
+from sentinel_research.statistics import Interval, mean_interval
 
-LEVEL = 0.05
 _PREFERRED = "bits_per_byte"
-Verdict = Literal["better", "worse", "no difference found", "not comparable"]
 
 
 class Result(NamedTuple):
@@ -32,21 +31,6 @@ class Result(NamedTuple):
     """Student's t interval of the mean over seeds; null for fewer than two."""
     num_asked: int
     """Seeds that the recipe asks for."""
-
-
-class Difference(NamedTuple):
-    """Two architectures on one task, paired by seed."""
-
-    first: str
-    second: str
-    test: PairedTest | None
-    """First less second; null where it could not be tested."""
-    p_adjusted: float | None
-    """After Holm over all pairs of the task."""
-    verdict: Verdict
-    """Of the first."""
-    reason: str
-    """Why it could not be tested; empty if it was."""
 
 
 class TaskResults(NamedTuple):
@@ -75,7 +59,14 @@ def task_results(record: RunRecord, task: str) -> TaskResults | None:
     )
     names = list(dict.fromkeys(cell.arm.name for cell in record.cells if cell.arm is not None))
     results = tuple(_result(record, task, metric, name) for name in names)
-    return TaskResults(task, metric, direction, results, _differences(results, direction))
+    differences = paired_differences(_pairs(results, control_of(record)), direction)
+    return TaskResults(task, metric, direction, results, differences)
+
+
+def control_of(record: RunRecord) -> str | None:
+    """The model that all others are compared with; None where every pair is."""
+    compare: dict[str, Any] = record.recipe.get("compare") or {}
+    return compare.get("control")
 
 
 def cells_of(record: RunRecord, name: str) -> list[CellRecord]:
@@ -113,39 +104,12 @@ def _result(record: RunRecord, task: str, metric: Metric, name: str) -> Result:
     )
 
 
-def _differences(
-    results: tuple[Result, ...], higher_is_better: bool | None
-) -> tuple[Difference, ...]:
-    pairs = list(itertools.combinations([one for one in results if not one.is_floor], 2))
-    tests, reasons = [], []
+def _pairs(results: tuple[Result, ...], control: str | None) -> Iterator[Pair]:
+    compared = [one for one in results if not one.is_floor]
+    if control is None:
+        pairs = list(itertools.combinations(compared, 2))
+    else:
+        reference = next(one for one in compared if one.name == control)
+        pairs = [(one, reference) for one in compared if one is not reference]
     for first, second in pairs:
-        shared = sorted(first.values.keys() & second.values.keys())
-        reason = "" if len(shared) > 1 else f"{len(shared)} seed(s) in common, two are needed"
-        test = None
-        if not reason:
-            test = paired_test(
-                [first.values[s] for s in shared], [second.values[s] for s in shared]
-            )
-            reason = "" if test is not None else "the same difference at every seed"
-        tests.append(test)
-        reasons.append(reason)
-    adjusted = iter(holm([test.p_value for test in tests if test is not None]))
-    return tuple(
-        Difference(
-            first=first.name,
-            second=second.name,
-            test=test,
-            p_adjusted=(p := None if test is None else next(adjusted)),
-            verdict=_verdict(test, p, higher_is_better),
-            reason=reason,
-        )
-        for (first, second), test, reason in zip(pairs, tests, reasons, strict=True)
-    )
-
-
-def _verdict(test: PairedTest | None, p: float | None, higher_is_better: bool | None) -> Verdict:
-    if test is None or p is None or higher_is_better is None:
-        return "not comparable"
-    if p >= LEVEL:
-        return "no difference found"
-    return "better" if (test.difference.value > 0) == higher_is_better else "worse"
+        yield Pair(first.name, second.name, first.values, second.values)

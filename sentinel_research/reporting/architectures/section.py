@@ -2,8 +2,13 @@
 
 from sentinel_research.record import RunRecord
 from sentinel_research.reporting.architectures import long_context, tables
-from sentinel_research.reporting.architectures.results import LEVEL, TaskResults, task_results
+from sentinel_research.reporting.architectures.results import (
+    TaskResults,
+    control_of,
+    task_results,
+)
 from sentinel_research.reporting.criteria import Part
+from sentinel_research.reporting.differences import explain_differences
 from sentinel_research.reporting.estimates import list_tasks
 from sentinel_research.reporting.numbers import quantity
 
@@ -15,8 +20,9 @@ _TRAINING_NOTE = (
 )
 _MODELS_NOTE = (
     "Counted on the built model. Embeddings are tables of tokens and positions and the output "
-    "head; FLOPs are those of matrix products, convolutions and registered operators, forward and "
-    "backward, attention in full."
+    "head; frozen parameters are those of a model that runs beside and is not trained. FLOPs are "
+    "those of matrix products, convolutions and registered operators, forward and backward, "
+    "attention in full."
 )
 
 
@@ -39,7 +45,7 @@ def compare_architectures(record: RunRecord) -> tuple[Part, ...]:
             absent = "Not computed: no model was measured on it."
             parts.append(Part(f"results-{task}", title, None, None, (), absent, None))
         else:
-            parts += [_results(record, found), _differences(found)]
+            parts += [_results(record, found), _differences(record, found)]
     return (*parts, *_long_context(record), _models(record), _training(record))
 
 
@@ -55,21 +61,18 @@ def _results(record: RunRecord, found: TaskResults) -> Part:
     return Part(f"results-{found.task}", title, table, None, notes, absent, found.results)
 
 
-def _differences(found: TaskResults) -> Part:
+def _differences(record: RunRecord, found: TaskResults) -> Part:
     key, title = f"differences-{found.task}", f"Differences on {found.task}"
     if not found.differences:
         absent = "Not computed: fewer than two architectures."
         return Part(key, title, None, None, (), absent, None)
-    note = (
-        f"Student's t test of differences paired by seed, corrected by Holm over "
-        f"{quantity(len(found.differences), 'pair')}; better and worse mean an adjusted two-sided "
-        f"p below {LEVEL}. Detectable: the smallest true difference that the test without "
-        "correction finds four times in five."
-    )
+    note = explain_differences(len(found.differences))
+    control = control_of(record)
+    against = () if control is None else (f"Every model is compared with the control, {control}.",)
     reasons = {f"{one.first} and {one.second}": one.reason for one in found.differences}
     absent = " ".join(f"{pair}: {reason}." for pair, reason in reasons.items() if reason)
     table = tables.differences_table(found)
-    return Part(key, title, table, None, (note,), absent, found.differences)
+    return Part(key, title, table, None, (*against, note), absent, found.differences)
 
 
 def _long_context(record: RunRecord) -> tuple[Part, ...]:

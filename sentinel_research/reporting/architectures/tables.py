@@ -3,9 +3,11 @@
 from typing import Any
 
 from sentinel_research.record import CellRecord, RunRecord
-from sentinel_research.reporting.architectures.results import TaskResults, cells_of
-from sentinel_research.reporting.numbers import number, p_value
+from sentinel_research.reporting.architectures.results import Result, TaskResults, cells_of
+from sentinel_research.reporting.differences import HEADERS, MORE_HEADERS, difference_cells
+from sentinel_research.reporting.numbers import number
 from sentinel_research.reporting.tables import Cell, Table
+from sentinel_research.specs import AgencySpec
 
 _NONE = Cell("-", kind="number")
 
@@ -20,30 +22,27 @@ def results_table(record: RunRecord, found: TaskResults) -> Table:
     worst = float("inf")
     sign = -1 if found.higher_is_better else 1
     ordered = sorted(found.results, key=lambda one: worst if one.mean is None else sign * one.mean)
-    headers: tuple[str, ...] = (
-        "model",
-        f"{found.metric.label}, mean",
-        "sd over seeds",
-        "95% interval over seeds",
-    )
+    added = _agencies(record)
+    headers: tuple[str, ...] = ("model", *(("agency",) if added else ()))
+    headers += (f"{found.metric.label}, mean", "sd over seeds", "95% interval over seeds")
     headers += ("seeds", "learning rate", "parameters without embeddings")
     rows = []
     for one in ordered:
-        size = _models(record).get(one.name, {}).get("num_non_embedding")
         exact = "; ".join(f"seed {seed}: {value}" for seed, value in one.values.items())
         seeds = _seeds(len(one.values), one.num_asked)
         interval = one.interval and f"{number(one.interval.low)} to {number(one.interval.high)}"
         rows.append(
             (
                 Cell(one.name),
+                *((Cell(added.get(one.name, "-")),) if added else ()),
                 Cell("not measured", kind="missing")
                 if one.mean is None
                 else Cell(number(one.mean), exact, "number"),
                 _number(one.sd),
                 _text(interval),
                 _text(None if one.is_floor else seeds),
-                _text(one.learning_rate and f"{one.learning_rate:g}"),
-                _count(size),
+                _text(_rate(record, one)),
+                _text(_size(record, one)),
             )
         )
     return Table(headers, tuple(rows))
@@ -55,53 +54,32 @@ def differences_table(found: TaskResults) -> Table:
     Args:
         found: Results on one task.
     """
-    headers: tuple[str, ...] = (
-        "first",
-        "second",
-        "first less second",
-        "95% interval",
-        "t test p",
-        "after Holm",
+    headers = ("first", "second", "first less second", *HEADERS, *MORE_HEADERS)
+    rows = (
+        (Cell(one.first), Cell(one.second), *difference_cells(one)) for one in found.differences
     )
-    headers += ("verdict on the first", "detectable difference", "seeds")
-    rows = []
-    for one in found.differences:
-        kind: Any = {"better": "good", "worse": "bad"}.get(one.verdict, "text")
-        verdict = Cell(one.verdict, one.reason, kind)
-        if one.test is None or one.p_adjusted is None:
-            rows.append((Cell(one.first), Cell(one.second), *[_NONE] * 4, verdict, _NONE, _NONE))
-            continue
-        value, low, high = one.test.difference
-        rows.append(
-            (
-                Cell(one.first),
-                Cell(one.second),
-                Cell(f"{value:+.4f}", str(value), "number"),
-                Cell(f"{low:+.4f} to {high:+.4f}", kind="number"),
-                Cell(p_value(one.test.p_value), str(one.test.p_value), "number"),
-                Cell(p_value(one.p_adjusted), str(one.p_adjusted), "number"),
-                verdict,
-                _number(one.test.detectable),
-                Cell(str(one.test.num_pairs), kind="number"),
-            )
-        )
     return Table(headers, tuple(rows))
 
 
 def models_table(record: RunRecord) -> Table:
     """A row per architecture: what was built."""
-    headers: tuple[str, ...] = ("model", "architecture", "parameters", "without embeddings")
-    headers += ("training FLOPs per token", "off its target", "configuration")
+    added = _agencies(record)
+    is_matched = bool((record.recipe.get("compare") or {}).get("match"))
+    headers: tuple[str, ...] = ("model", "architecture", *(("agency",) if added else ()))
+    headers += ("parameters", "without embeddings", "of these frozen", "training FLOPs per token")
+    headers += ("off its target", "configuration")
     return Table(
         headers,
         tuple(
             (
                 Cell(name),
                 Cell(one["architecture"]),
+                *((Cell(added.get(name, "-")),) if added else ()),
                 Cell(f"{one['num_parameters']:,}", kind="number"),
                 Cell(f"{one['num_non_embedding']:,}", kind="number"),
+                _count(one.get("num_frozen")),
                 Cell(f"{one['flops_per_token']:,.0f}", kind="number"),
-                Cell(f"{one['deviation']:+.2%}", kind="number"),
+                Cell(f"{one['deviation']:+.2%}", kind="number") if is_matched else _NONE,
                 Cell(", ".join(f"{key} {value}" for key, value in one["config"].items())),
             )
             for name, one in _models(record).items()
@@ -169,6 +147,12 @@ def explain_results(record: RunRecord, found: TaskResults) -> tuple[str, ...]:
         above = [floor.name for floor in floors if sign * (floor.mean or 0.0) <= sign * one.mean]
         if above:
             sentences.append(f"{one.name} is not better than {', '.join(above)}.")
+    for name, one in _models(record).items():
+        if one.get("num_frozen"):
+            sentences.append(
+                f"{name} runs beside a frozen model of {one['num_frozen']:,} parameters without "
+                "embeddings, which was trained before: that training is in none of its costs."
+            )
     for name, search in ((record.comparison or {}).get("learning_rates") or {}).items():
         if search["at_edge"] and len(cells_of(record, name)):
             sentences.append(
@@ -180,6 +164,34 @@ def explain_results(record: RunRecord, found: TaskResults) -> tuple[str, ...]:
 
 def _models(record: RunRecord) -> dict[str, Any]:
     return dict((record.comparison or {}).get("models") or {})
+
+
+def _agencies(record: RunRecord) -> dict[str, str]:
+    """Model -> the gates and extra paths that it was built with; nothing if no model has any."""
+    found = {name: one.get("agency") for name, one in _models(record).items()}
+    return {
+        name: AgencySpec.model_validate(agency).in_words()
+        for name, agency in found.items()
+        if agency is not None
+    }
+
+
+def _rate(record: RunRecord, one: Result) -> str | None:
+    """The learning rate, marked where the grid ends with it."""
+    if one.learning_rate is None:
+        return None
+    searches = (record.comparison or {}).get("learning_rates") or {}
+    is_at_edge = searches.get(one.name, {}).get("at_edge", False)
+    return f"{one.learning_rate:g}{' (edge of grid)' if is_at_edge else ''}"
+
+
+def _size(record: RunRecord, one: Result) -> str | None:
+    """Parameters without embeddings, and how many of them are frozen; None for n-grams."""
+    model = _models(record).get(one.name)
+    if model is None:
+        return None
+    frozen = f" ({model['num_frozen']:,} frozen)" if model.get("num_frozen") else ""
+    return f"{model['num_non_embedding']:,}{frozen}"
 
 
 def _seeds(found: int, asked: int) -> str:

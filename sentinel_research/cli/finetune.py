@@ -1,0 +1,54 @@
+"""`sentinel finetune`: prune a model and train it back, under the published flags."""
+
+import sys
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from sentinel_research.finetune.request import FinetuneRequest
+
+# flags as they were published: with underscores, and lists behind one flag
+_Flags = Parameter(name="*", name_transform=lambda name: name, consume_multiple=True, negative="")
+
+
+def finetune(
+    *,
+    request: Annotated[FinetuneRequest, _Flags],
+    dry_run: Annotated[bool, Parameter(name=["--dry_run", "--dry-run"], negative="")] = False,
+    quiet: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Prune a model's heads, train what is left, and measure it before and after.
+
+    Beside it are always the dense model on the same budget and random masks of the same fraction.
+    Record and report are in OUTPUT_DIR. The same command resumes an interrupted run.
+
+    Parameters
+    ----------
+    dry_run
+        Show what would be pruned and trained; train nothing.
+    quiet
+        No progress on stderr.
+    """
+    from sentinel_research.cli.run import prepare_process, shown_progress
+
+    prepare_process()
+    from sentinel_research.finetune.recipes import check_request, finetune_recipe
+    from sentinel_research.finetune.run import run_finetune, training_lines
+
+    if dry_run:
+        from sentinel_research.dry_run import dry_run as describe
+
+        check_request(request)
+        recipe = finetune_recipe(request)
+        preview = describe(recipe)
+        print(f"{recipe.description}\n{preview.text}")
+        return 1 if preview.num_failed else 0
+    with shown_progress(quiet=quiet) as progress:
+        record, folder, figures = run_finetune(request, progress=progress)
+    from sentinel_research.reporting import summary
+
+    if request.verbose:
+        print("\n".join(training_lines(record)), file=sys.stderr)
+    print(f"{summary(record)}\n")
+    print("\n".join(map(str, [folder / "record.json", folder / "report.html", *figures])))
+    return 0 if record.status == "done" else 1

@@ -1,0 +1,92 @@
+"""Carry out the recoveries of one recipe, sharing what they have in common: the packed text."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sentinel_research import distributed
+from sentinel_research.cell_plan import PlannedCell
+from sentinel_research.progress import Progress
+from sentinel_research.pruner import Pruner
+from sentinel_research.specs import TrainSpec
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from sentinel_research.data.training_set import TrainingSet
+    from sentinel_research.pruning import PruningPlan
+    from sentinel_research.recoveries import Recovered
+
+# the fields that the packed text depends on
+_TEXT = ("corpus", "shares", "sequence_length", "validate_every", "validation_blocks")
+
+
+class Recoverer:
+    """Recovers the prunings of one model in the ways of a recipe.
+
+    Args:
+        model: The dense model: teacher, and start of methods that prune; never changed.
+        tokenizer: Its tokenizer.
+        pruner: Has the text that scorers read.
+        progress: Who is told about every step.
+    """
+
+    def __init__(
+        self,
+        model: "PreTrainedModel",
+        tokenizer: "PreTrainedTokenizerBase",
+        pruner: Pruner,
+        progress: Progress,
+    ) -> None:
+        self._model, self._tokenizer = model, tokenizer
+        self._pruner, self._progress = pruner, progress
+        self._texts: dict[str, TrainingSet] = {}
+
+    def prunes(self, planned: PlannedCell) -> bool:
+        """Whether a cell's recovery starts from the dense model and prunes it while it trains."""
+        from sentinel_research.recoveries.methods import prunes_itself
+
+        return planned.recover is not None and prunes_itself(planned.recover.methods)
+
+    def recover(
+        self,
+        model: "PreTrainedModel",
+        planned: PlannedCell,
+        plan: "PruningPlan | None",
+        folder: Path,
+    ) -> "Recovered":
+        """Recover one model.
+
+        Args:
+            model: As pruning left it.
+            planned: With a recovery.
+            plan: What pruning left; None for the dense model.
+            folder: For checkpoints.
+
+        Raises:
+            UsageError, DataError, DivergedError: as `recoveries.recover`.
+        """
+        from sentinel_research.recoveries import recover
+
+        assert planned.recover is not None  # the caller's cell has one
+        spec = planned.recover
+        return recover(
+            model,
+            spec,
+            self._tokenizer,
+            plan=plan,
+            prune=planned.prune,
+            calibration=self._pruner.calibration(planned.prune) if planned.prune else None,
+            teacher=self._model,
+            data=distributed.together(lambda: self._text(spec.train)),
+            folder=folder,
+            progress=self._progress,
+            title=planned.id,
+        )
+
+    def _text(self, spec: TrainSpec) -> "TrainingSet":
+        from sentinel_research.data.training_set import training_set
+
+        key = repr([getattr(spec, name) for name in _TEXT])
+        if key not in self._texts:
+            self._texts[key] = training_set(spec, self._tokenizer)
+        return self._texts[key]

@@ -1,0 +1,143 @@
+"""HF Trainer on packed blocks, with what a recovery adjusts; one process and several are alike."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+from transformers import EarlyStoppingCallback, Trainer
+from transformers.trainer_utils import EvalLoopOutput
+
+from sentinel_research import distributed
+from sentinel_research.training.adjust import Adjustments, UpdateScaling
+
+# official Mamba marks it so: decay would pull every half-life towards one token
+_NEVER_DECAYED = ("A_log",)
+
+
+class BlockDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
+    """Packed token blocks `[num_sequences, sequence_length]` as Trainer's examples."""
+
+    def __init__(self, blocks: Int64[np.ndarray, "num_blocks sequence_length"]) -> None:
+        self._blocks = torch.from_numpy(blocks.astype(np.int64))
+
+    def __len__(self) -> int:
+        return len(self._blocks)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        block = self._blocks[index]
+        return {"input_ids": block, "labels": block}
+
+    def share(self, batch_size: int) -> Iterator[dict[str, torch.Tensor]]:
+        """Batches of those blocks that are this process' own; every block is that of one."""
+        own = self._blocks[distributed.process_index() :: distributed.num_processes()]
+        for batch in own.split(batch_size):
+            yield {"input_ids": batch, "labels": batch}
+
+
+class AdjustedTrainer(Trainer):
+    """Trainer with scaled updates and added losses, alike in one process and in several.
+
+    Its weight decay leaves vectors alone: biases, norms, time constants, gates.
+
+    Args:
+        adjustments: To the loss.
+        scaling: Of the updates.
+        options: Trainer's own.
+    """
+
+    def __init__(self, adjustments: Adjustments, scaling: UpdateScaling, **options: Any) -> None:
+        super().__init__(**options)
+        self._adjustments, self._scaling = adjustments, scaling
+
+    def create_optimizer(self, *args: Any, **options: Any) -> torch.optim.Optimizer:
+        """Trainer's own optimiser, with scaled updates."""
+        is_new = self.optimizer is None
+        optimizer = super().create_optimizer(*args, **options)
+        if is_new:
+            self._scaling.attach(optimizer)
+        return optimizer
+
+    def _run_epoch(self, *args: Any, **options: Any) -> None:
+        """Trainer's own pass over the data; none where the checkpoint is of the last step.
+
+        Trainer would do one step more of a training that ended inside a pass.
+        """
+        if self.state.global_step >= self.state.max_steps or self._has_waited():
+            self.control.should_training_stop = True
+            return
+        super()._run_epoch(*args, **options)
+
+    def _has_waited(self) -> bool:
+        """Whether early stopping has ended the training already."""
+        return any(
+            one.early_stopping_patience_counter >= one.early_stopping_patience
+            for one in self.callback_handler.callbacks
+            if isinstance(one, EarlyStoppingCallback)
+        )
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> Any:
+        """The model's own loss; in training with the adjustments' terms."""
+        if not model.training or not self._adjustments.loss_terms:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        given = {**inputs, **self._adjustments.forward_arguments}
+        loss, outputs = super().compute_loss(model, given, True, num_items_in_batch)
+        # in several processes `model` is what gathers the gradients
+        own = self.model
+        assert own is not None  # `train` gives one
+        for term in self._adjustments.loss_terms:
+            loss = term(own, inputs, outputs, loss)
+        return (loss, outputs) if return_outputs else loss
+
+    def evaluation_loop(
+        self,
+        dataloader: torch.utils.data.DataLoader[Any],
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> EvalLoopOutput:
+        """The mean loss over all blocks, in several processes of their shares.
+
+        Trainer fills the last batches of the processes up with blocks of the first ones, and counts
+        those twice.
+        """
+        if distributed.num_processes() == 1:
+            return super().evaluation_loop(
+                dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
+            )
+        blocks, model = dataloader.dataset, self.model
+        # what `train` gives
+        assert isinstance(blocks, BlockDataset)
+        assert model is not None
+        model.eval()
+        total = torch.zeros(2, dtype=torch.float64, device=self.args.device)
+        for batch in blocks.share(self.args.eval_batch_size):
+            loss, _, _ = self.prediction_step(model, batch, prediction_loss_only=True)
+            assert loss is not None
+            number = len(batch["input_ids"])
+            total += torch.stack([loss.double() * number, torch.full_like(loss, number).double()])
+        losses, number = self.accelerator.reduce(total, "sum").tolist()
+        metrics = {f"{metric_key_prefix}_loss": losses / number}
+        return EvalLoopOutput(np.zeros(0), None, metrics, int(number))
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        """Every process' own; the file that makes a checkpoint complete comes after all of them."""
+        super()._save_rng_state(output_dir)
+        distributed.wait()
+
+    def get_decay_parameter_names(self, model: torch.nn.Module) -> list[str]:
+        """Names of Trainer's own choice that are matrices."""
+        parameters = dict(model.named_parameters(remove_duplicate=False))
+        return [
+            name
+            for name in super().get_decay_parameter_names(model)
+            if parameters[name].ndim > 1 and name.rpartition(".")[2] not in _NEVER_DECAYED
+        ]
