@@ -1,4 +1,4 @@
-"""Carry out the recoveries of one recipe, sharing what they have in common: the packed text."""
+"""Carry out the recoveries of one recipe, from one dense model and by one pruner."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,17 +7,12 @@ from sentinel_research import distributed
 from sentinel_research.cell_plan import PlannedCell
 from sentinel_research.progress import Progress
 from sentinel_research.pruner import Pruner
-from sentinel_research.specs import TrainSpec
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from sentinel_research.data.training_set import TrainingSet
     from sentinel_research.pruning import PruningPlan
     from sentinel_research.recoveries import Recovered
-
-# the fields that the packed text depends on
-_TEXT = ("corpus", "shares", "sequence_length", "validate_every", "validation_blocks")
 
 
 class Recoverer:
@@ -39,7 +34,6 @@ class Recoverer:
     ) -> None:
         self._model, self._tokenizer = model, tokenizer
         self._pruner, self._progress = pruner, progress
-        self._texts: dict[str, TrainingSet] = {}
 
     def prunes(self, planned: PlannedCell) -> bool:
         """Whether a cell's recovery starts from the dense model and prunes it while it trains."""
@@ -65,6 +59,7 @@ class Recoverer:
         Raises:
             UsageError, DataError, DivergedError: as `recoveries.recover`.
         """
+        from sentinel_research.data.training_set import training_set
         from sentinel_research.recoveries import recover
 
         assert planned.recover is not None  # the caller's cell has one
@@ -77,16 +72,8 @@ class Recoverer:
             prune=planned.prune,
             calibration=self._pruner.calibration(planned.prune) if planned.prune else None,
             teacher=self._model,
-            data=distributed.together(lambda: self._text(spec.train)),
+            data=distributed.together(lambda: training_set(spec.train, self._tokenizer)),
             folder=folder,
             progress=self._progress,
             title=planned.id,
         )
-
-    def _text(self, spec: TrainSpec) -> "TrainingSet":
-        from sentinel_research.data.training_set import training_set
-
-        key = repr([getattr(spec, name) for name in _TEXT])
-        if key not in self._texts:
-            self._texts[key] = training_set(spec, self._tokenizer)
-        return self._texts[key]

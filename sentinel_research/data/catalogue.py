@@ -55,10 +55,11 @@ class Corpus:
 
 def _synthetic(split: str) -> Dataset:
     language = synthetic.SyntheticLanguage()
-    texts = language.sample(synthetic.SPLIT_SIZES[split], list(synthetic.SPLIT_SIZES).index(split))
+    seed = list(synthetic.SPLIT_SIZES).index(split)
+    texts, log_probs = language.draw(synthetic.SPLIT_SIZES[split], seed)
     columns = {
         "text": texts,
-        "log_prob": language.log_probs(texts).tolist(),
+        "log_prob": log_probs.tolist(),
         "entropy": [language.entropy_per_word * language.document_length] * len(texts),
     }
     provenance = Provenance(

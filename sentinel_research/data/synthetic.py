@@ -9,7 +9,7 @@ so the word perplexity is the token perplexity.
 
 import itertools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -26,6 +26,15 @@ SPLIT_SIZES = {"train": 8_192, "validation": 256, "test": 256}
 _BATCH = 1024
 _CONSONANTS = "bdfgklmnprstvz"
 _VOWELS = "aeiou"
+
+
+class Drawn(NamedTuple):
+    """Documents of the language, and how likely each of them was."""
+
+    documents: list[str]
+    """Words joined by single spaces."""
+    log_probs: Float64[np.ndarray, " documents"]
+    """Exact log-probabilities in nats."""
 
 
 class SyntheticLanguage:
@@ -75,6 +84,10 @@ class SyntheticLanguage:
         return self._source.entropy(self.document_length) / self.document_length
 
     def sample(self, num_documents: int, seed: int) -> list[str]:
+        """Draw documents; see `draw`."""
+        return self.draw(num_documents, seed).documents
+
+    def draw(self, num_documents: int, seed: int) -> Drawn:
         """Draw documents; the same seed gives the same bytes.
 
         Args:
@@ -82,22 +95,27 @@ class SyntheticLanguage:
             seed: Which draw, independent of the seed of the language.
 
         Returns:
-            Documents of `document_length` words joined by single spaces.
+            Documents of `document_length` words joined by single spaces, and what `log_probs`
+            finds for them.
         """
         rng = np.random.default_rng([self.seed, 1, seed])
         documents: list[str] = []
+        log_probs = np.zeros(num_documents)
         for start in range(0, num_documents, _BATCH):
             state = self._source.start(min(_BATCH, num_documents - start))
+            each = np.arange(len(state.row))
             columns = []
             for _ in range(self.document_length):
-                cumulative = self._source.probabilities(state).cumsum(axis=1)  # [B, V]
+                probabilities = self._source.probabilities(state)
+                cumulative = probabilities.cumsum(axis=1)  # [B, V]
                 # scaled by the row's own total, so that rounding never selects past the end
                 threshold = rng.random((len(cumulative), 1)) * cumulative[:, -1:]
                 columns.append((cumulative <= threshold).sum(axis=1))
+                log_probs[start : start + _BATCH] += np.log(probabilities[each, columns[-1]])
                 self._source.advance(state, columns[-1])
             rows = np.stack(columns, axis=1).tolist()
-            documents += [" ".join(self.vocabulary[word] for word in row) for row in rows]
-        return documents
+            documents += [" ".join(map(self.vocabulary.__getitem__, row)) for row in rows]
+        return Drawn(documents, log_probs)
 
     def log_probs(self, documents: Sequence[str]) -> Float64[np.ndarray, " documents"]:
         """Exact log-probability of each document in nats, minus infinity if it is impossible.

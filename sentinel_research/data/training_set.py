@@ -3,17 +3,21 @@
 Each corpus is packed on its own (`packing`), in the order of the recipe, so that no block spans
 two. Without `shares` every block counts and a corpus weighs as much as it has tokens. With them,
 as many blocks are taken as the shares allow without repeating any, evenly over each corpus. Which
-blocks these are depends on no seed and no model; training shuffles them by its own seed.
+blocks these are depends on no seed and no model; training shuffles them by its own seed. The models
+of one run are trained on the same set, so the last ones made are kept.
 """
 
 import hashlib
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int64
 
 from sentinel_research.data.corpora import FITTED_SPLIT, load_corpus
-from sentinel_research.data.packing import pack
+from sentinel_research.data.packing import pack, separator_id
+from sentinel_research.data.provenance import provenance_of
 from sentinel_research.data.synthetic import SyntheticLanguage, word_tokenizer
 from sentinel_research.errors import DataError, UsageError
 from sentinel_research.specs import TrainSpec
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 VALIDATION_SPLIT = "validation"
+# the fields of a spec that a set depends on, beside whether it validates
+_READ = ("corpora", "shares", "sequence_length", "validation_blocks")
 
 
 class TrainingSet(NamedTuple):
@@ -36,16 +42,53 @@ class TrainingSet(NamedTuple):
 
 
 def training_set(spec: TrainSpec, tokenizer: "PreTrainedTokenizerBase") -> TrainingSet:
-    """Load, tokenise and pack what a spec trains and validates on.
+    """Load, tokenise and pack what a spec trains and validates on, or find it among the last two.
 
     Args:
         spec: Corpora, shares and block length.
-        tokenizer: Any tokenizer of transformers.
+        tokenizer: Any tokenizer of transformers; sets made by one that is not of the library
+            `tokenizers` are not kept, since its state cannot be compared.
+
+    Returns:
+        Blocks that other callers share: copy them to change them.
 
     Raises:
         UsageError: for an unknown corpus, or one without a validation split.
         DataError: if the data cannot be had, or a corpus does not fill one block.
     """
+    from transformers import PreTrainedTokenizerFast
+
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        return _make(spec, tokenizer)
+    splits = [FITTED_SPLIT] + [VALIDATION_SPLIT] * (spec.validate_every is not None)
+    state = [
+        [getattr(spec, name) for name in _READ],
+        [
+            provenance_of(load_corpus(corpus, split)).text_sha256
+            for split in splits
+            for corpus in spec.corpora
+        ],
+        [separator_id(tokenizer), tokenizer.split_special_tokens],
+        tokenizer.backend_tokenizer.to_str(),
+    ]
+    return _kept(_Asked(hashlib.sha256(repr(state).encode()).hexdigest(), spec, tokenizer))
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What makes a set; equal where it makes the same one."""
+
+    state_sha256: str
+    spec: TrainSpec = field(compare=False)
+    tokenizer: "PreTrainedTokenizerBase" = field(compare=False)
+
+
+@lru_cache(maxsize=2)
+def _kept(asked: _Asked) -> TrainingSet:
+    return _make(asked.spec, asked.tokenizer)
+
+
+def _make(spec: TrainSpec, tokenizer: "PreTrainedTokenizerBase") -> TrainingSet:
     packed = [_packed(corpus, FITTED_SPLIT, spec, tokenizer) for corpus in spec.corpora]
     if spec.shares is not None:
         counts = {name: len(one) for name, one in zip(spec.corpora, packed, strict=True)}

@@ -83,6 +83,13 @@ def test_same_seed_gives_the_same_bytes_whatever_the_number_of_documents() -> No
     assert SyntheticLanguage(seed=1).vocabulary != first.vocabulary
 
 
+def test_drawn_documents_come_with_the_bits_of_their_log_probabilities() -> None:
+    language = SyntheticLanguage()
+    documents, log_probs = language.draw(1030, seed=3)
+    assert documents == language.sample(1030, seed=3)
+    assert np.array_equal(log_probs, language.log_probs(documents))
+
+
 def test_texts_are_those_that_every_version_has_drawn() -> None:
     # a changed draw changes every baseline on this corpus: do so knowingly
     dataset = load_corpus("synthetic", "test")

@@ -2,11 +2,14 @@
 
 import numpy as np
 import pytest
+from datasets import Dataset
 from hypothesis import given, strategies
 
 from sentinel_research.data import training_set as module
 from sentinel_research.data.byte_level import NUM_BYTES, byte_tokenizer
+from sentinel_research.data.provenance import Provenance, attach, hash_texts
 from sentinel_research.data.training_set import (
+    TrainingSet,
     corpus_tokenizer,
     hash_blocks,
     share_out,
@@ -32,8 +35,10 @@ def _spec(**changes: object) -> TrainSpec:
 
 @pytest.fixture(autouse=True)
 def _corpora(monkeypatch: pytest.MonkeyPatch) -> None:
-    def load(name: str, split: str) -> dict[str, list[str]]:
-        return {"text": TEXTS[name, split]}
+    def load(name: str, split: str) -> Dataset:
+        texts = TEXTS[name, split]
+        made = Provenance("synthetic", "test", None, split, len(texts), hash_texts(texts))
+        return attach(Dataset.from_dict({"text": texts}), made)
 
     monkeypatch.setattr(module, "load_corpus", load)
 
@@ -42,6 +47,14 @@ def _letters(blocks: np.ndarray) -> list[str]:
     """The last byte of every block, as its corpus wrote it."""
     tokenizer = byte_tokenizer()
     return [str(tokenizer.decode(row[-1])) for row in blocks.tolist()]
+
+
+def _assert_equal(one: TrainingSet, other: TrainingSet) -> None:
+    assert one.report == other.report
+    assert np.array_equal(one.blocks, other.blocks)
+    assert (one.validation is None) == (other.validation is None)
+    if one.validation is not None:
+        assert np.array_equal(one.validation, other.validation)
 
 
 def test_corpora_follow_one_another_and_no_block_spans_two() -> None:
@@ -67,6 +80,40 @@ def test_shares_are_reached_without_repeating_a_block() -> None:
     found = training_set(_spec(shares={"one": 0.25, "two": 0.75}), byte_tokenizer())
     assert found.report["num_blocks"] == {"one": 2, "two": 6}
     assert _letters(found.blocks) == ["a", "a"] + ["c"] * 6
+
+
+def test_set_is_made_once_for_equal_tokenizers_and_whatever_else_training_asks_for() -> None:
+    first = training_set(_spec(), byte_tokenizer())
+    assert training_set(_spec(num_steps=9, batch_size=2, seed=5), byte_tokenizer()) is first
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"corpus": "one"},
+        {"sequence_length": 11},
+        {"shares": {"one": 0.25, "two": 0.75}},
+        {"validate_every": 1},
+        {"validate_every": 1, "validation_blocks": 3},
+    ],
+    ids=str,
+)
+def test_set_is_made_anew_for_another_request(changes: dict[str, object]) -> None:
+    training_set(_spec(validate_every=changes.get("validate_every")), byte_tokenizer())
+    found = training_set(_spec(**changes), byte_tokenizer())
+    module._kept.cache_clear()
+    _assert_equal(found, training_set(_spec(**changes), byte_tokenizer()))
+
+
+def test_set_is_made_anew_for_another_tokenizer_or_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = training_set(_spec(), byte_tokenizer())
+    other, without = byte_tokenizer(), byte_tokenizer()
+    other.add_tokens("aa")
+    without.bos_token = None
+    assert len(training_set(_spec(), other).blocks) < len(first.blocks)
+    assert without.eos_token_id in training_set(_spec(), without).blocks
+    monkeypatch.setitem(TEXTS, ("two", "train"), ["z" * 59])
+    assert _letters(training_set(_spec(), byte_tokenizer()).blocks)[-1] == "z"
 
 
 @given(
