@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import Processes
+
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -55,6 +57,14 @@ def _one_thread_and_poisoned_memory() -> Iterator[None]:
     yield
     torch.use_deterministic_algorithms(deterministic)
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def processes() -> Iterator[Processes]:
+    """Where commands run that need a process of their own, but no fresh interpreter."""
+    started = Processes()
+    yield started
+    started.close()
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ import gc
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -29,7 +30,7 @@ _LIBRARIES = (
 
 
 class Processes:
-    """Starts commands, one at a time, as forks of a process that has the libraries loaded."""
+    """Starts commands, one after the other, as forks of a process that has the libraries loaded."""
 
     def __init__(self) -> None:
         words = [sys.executable, __file__]
@@ -50,20 +51,59 @@ class Processes:
         Returns:
             Exit code (negative: the signal that ended it), stdout and stderr.
         """
+        (done,) = self._run(words, folder, [environment])
+        return done
+
+    def run_together(
+        self, words: Sequence[str], folder: Path, num_processes: int = 2
+    ) -> list[subprocess.CompletedProcess[str]]:
+        """Run a command in several processes that find each other as torchrun's do.
+
+        Where one of them fails, the others are ended, as a launcher ends them.
+        """
+        from torch.distributed import TCPStore
+
+        # the launcher's own, which every process of it may outlive
+        store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        shared = {
+            "LOCAL_WORLD_SIZE": str(num_processes),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(store.port),
+            "TORCHELASTIC_RESTART_COUNT": "0",
+            "TORCHELASTIC_USE_AGENT_STORE": "True",
+            "WORLD_SIZE": str(num_processes),
+        }
+        ranks = [{"LOCAL_RANK": str(one), "RANK": str(one)} for one in range(num_processes)]
+        return self._run(words, folder, [{**shared, **rank} for rank in ranks])
+
+    def _run(
+        self, words: Sequence[str], folder: Path, environments: Sequence[dict[str, str]]
+    ) -> list[subprocess.CompletedProcess[str]]:
+        """Run a command once in each environment, all at the same time."""
         assert self._server.stdin is not None
         assert self._server.stdout is not None
         with tempfile.TemporaryDirectory() as scratch:
-            job = {
-                "words": list(words),
-                "folder": str(folder),
-                "environment": {**os.environ, **environment},
-                "output": scratch,
-            }
-            print(json.dumps(job), file=self._server.stdin, flush=True)
+            outputs = [Path(scratch, str(index)) for index in range(len(environments))]
+            jobs = [
+                {
+                    "words": list(words),
+                    "folder": str(folder),
+                    "environment": {**os.environ, **environment},
+                    "output": str(output),
+                }
+                for environment, output in zip(environments, outputs, strict=True)
+            ]
+            for output in outputs:
+                output.mkdir()
+            print(json.dumps(jobs), file=self._server.stdin, flush=True)
             answer = self._server.stdout.readline()
             assert answer, "the process that starts others is gone"
-            out, err = (Path(scratch, name).read_text() for name in ("stdout", "stderr"))
-        return subprocess.CompletedProcess(words, int(answer), out, err)
+            return [
+                subprocess.CompletedProcess(
+                    words, code, *((output / name).read_text() for name in ("stdout", "stderr"))
+                )
+                for code, output in zip(json.loads(answer), outputs, strict=True)
+            ]
 
     def close(self) -> None:
         """Let the process that starts others end."""
@@ -110,6 +150,24 @@ def _take_over(job: dict[str, Any]) -> None:
     sys.exit(command.load()())
 
 
+def _codes(jobs: list[dict[str, Any]]) -> list[int]:
+    """Fork a process for every job; their exit codes, once the last of them has ended."""
+    children = []
+    for job in jobs:
+        child = os.fork()
+        if child == 0:
+            _become(job)
+        children.append(child)
+    codes: dict[int, int] = {}
+    while len(codes) < len(children):
+        ended, status = os.wait()
+        codes[ended] = os.waitstatus_to_exitcode(status)
+        if codes[ended]:
+            for child in set(children) - set(codes):
+                os.kill(child, signal.SIGTERM)
+    return [codes[child] for child in children]
+
+
 def _load() -> None:
     for name in _LIBRARIES:
         importlib.import_module(name)
@@ -121,7 +179,7 @@ def _load() -> None:
 
 
 def _serve() -> None:
-    """Fork a process for every job on stdin, and answer with its exit code."""
+    """Read a line of jobs at a time from stdin, and answer with their exit codes."""
     # what a library prints while it is loaded is no answer
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
@@ -132,11 +190,7 @@ def _serve() -> None:
     # what is loaded is never garbage, and stays in the memory that all processes share
     gc.freeze()
     for line in sys.stdin:
-        child = os.fork()
-        if child == 0:
-            _become(json.loads(line))
-        _, status = os.waitpid(child, 0)
-        print(os.waitstatus_to_exitcode(status), file=answers, flush=True)
+        print(json.dumps(_codes(json.loads(line))), file=answers, flush=True)
 
 
 if __name__ == "__main__":

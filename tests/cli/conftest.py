@@ -1,6 +1,5 @@
 """A finished tiny run, a recipe file, and the longest test first: two workers finish together."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,7 +7,6 @@ import pytest
 from sentinel_research.cli import main
 from sentinel_research.pipeline import run
 from sentinel_research.recipe import load_recipe
-from tests.processes import Processes
 
 RECIPE = """
 name: mine
@@ -46,14 +44,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("finished")
     run(load_recipe("demo", TINY).recipe, folder)
     return folder
-
-
-@pytest.fixture(scope="session")
-def processes() -> Iterator[Processes]:
-    """Where commands run that need a process of their own, but no fresh interpreter."""
-    started = Processes()
-    yield started
-    started.close()
 
 
 @pytest.fixture

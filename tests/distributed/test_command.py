@@ -7,6 +7,7 @@ import pytest
 from sentinel_research.record import RunRecord
 from tests.cli.conftest import TINY
 from tests.distributed.test_two_processes import launch
+from tests.processes import Processes
 
 RECOVER = [
     "prune.fractions=[0.5]",
@@ -17,14 +18,14 @@ RECOVER = [
 ]
 
 
-def _run(folder: Path, *overrides: str) -> list[str]:
+def _words(folder: Path, *overrides: str) -> list[str]:
     options = [word for one in (*TINY, *RECOVER, *overrides) for word in ("--set", one)]
-    return ["-m", "sentinel_research", "run", "demo", "--output", str(folder), *options]
+    return ["run", "demo", "--output", str(folder), *options]
 
 
 @pytest.mark.slow
 def test_command_in_two_processes_writes_one_finished_run_and_resumes_it(tmp_path: Path) -> None:
-    done = launch(*_run(tmp_path))
+    done = launch("-m", "sentinel_research", *_words(tmp_path))
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("magnitude_l2") > 0
     assert done.stderr.count("report: ") == 1
@@ -41,7 +42,7 @@ def test_command_in_two_processes_writes_one_finished_run_and_resumes_it(tmp_pat
     last = record.cells[-1]
     last.status, last.evaluation = "started", None
     record.write(tmp_path)
-    again = launch(*_run(tmp_path))
+    again = launch("-m", "sentinel_research", *_words(tmp_path))
     assert again.returncode == 0, again.stderr[-3000:]
     resumed = RunRecord.read(tmp_path)
     assert resumed.train == record.train
@@ -52,7 +53,11 @@ def test_command_in_two_processes_writes_one_finished_run_and_resumes_it(tmp_pat
     assert [one.value for one in found.measurements] == [one.value for one in expected.measurements]
 
 
-def test_wrong_command_in_two_processes_has_one_message_and_an_exit_code(tmp_path: Path) -> None:
-    done = launch(*_run(tmp_path, "train.batch_size=5"))
-    assert done.returncode != 0
-    assert done.stderr.count("error: `train.batch_size` = 5 is of all processes together") == 1
+@pytest.mark.xdist_group("processes")
+def test_wrong_command_in_two_processes_has_one_message_and_an_exit_code(
+    tmp_path: Path, processes: Processes
+) -> None:
+    both = processes.run_together(["sentinel", *_words(tmp_path, "train.batch_size=5")], tmp_path)
+    assert all(one.returncode != 0 for one in both)
+    said = "".join(one.stderr for one in both)
+    assert said.count("error: `train.batch_size` = 5 is of all processes together") == 1

@@ -1,4 +1,4 @@
-"""Two processes do what one does: launched by accelerate, joined by gloo on the CPU."""
+"""Two processes do what one does: joined by gloo on the CPU; nightly, launched by accelerate."""
 
 import importlib.util
 import json
@@ -16,7 +16,11 @@ from safetensors.torch import load_file
 from sentinel_research.errors import UsageError
 from sentinel_research.specs import TrainSpec
 from sentinel_research.training.settings import check_settings
+from tests.processes import Processes
 from tests.recoveries.conftest import subject
+
+# one worker has the process that starts others
+pytestmark = pytest.mark.xdist_group("processes")
 
 JOBS = Path(__file__).with_name("jobs.py")
 ROOT = Path(__file__).parents[2]
@@ -51,12 +55,24 @@ def _jobs() -> Any:
 
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def two(tmp_path_factory: pytest.TempPathFactory, processes: Processes) -> Path:
     """What two processes left of every job."""
     folder = tmp_path_factory.mktemp("two")
-    done = launch(str(JOBS), str(folder))
-    assert done.returncode == 0, done.stderr[-3000:]
+    program = f"import runpy; runpy.run_path({str(JOBS)!r}, run_name='__main__')"
+    for done in processes.run_together(["python", "-c", program, str(folder)], folder):
+        assert done.returncode == 0, done.stderr[-3000:]
     return folder
+
+
+# four interpreters load the libraries
+@pytest.mark.slow
+def test_launcher_starts_the_two_processes(two: Path, tmp_path: Path) -> None:
+    done = launch(str(JOBS), str(tmp_path), "trained")
+    assert done.returncode == 0, done.stderr[-3000:]
+    for name in ("trained-0.safetensors", "trained-1.safetensors"):
+        left, right = (load_file(folder / name) for folder in (two, tmp_path))
+        assert left.keys() == right.keys()
+        assert all(torch.equal(left[key], right[key]) for key in left)
 
 
 def _report(folder: Path, job: str, process: int) -> Any:
