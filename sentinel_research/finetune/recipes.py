@@ -21,6 +21,8 @@ _CALIBRATION_SEQUENCES = 64
 _LARGEST_BATCH = 64
 # tokens scored at once: logits of more would not fit beside the model on a small machine
 _TOKENS_SCORED_AT_ONCE = 32_768
+_PROMPT_BYTES = 24
+_NEW_TOKENS = 40
 
 
 def check_request(request: FinetuneRequest) -> None:
@@ -140,7 +142,6 @@ def _pruning(request: FinetuneRequest, corpus: str, num_blocks: int) -> dict[str
 def _training(
     request: FinetuneRequest, corpus: str, num_steps: int, per_epoch: int
 ) -> dict[str, Any]:
-    # TODO(issue 5): `--verbose` asks for texts here, as `samples`, once TrainSpec has that field
     return {
         "corpus": corpus,
         "num_steps": num_steps,
@@ -148,8 +149,31 @@ def _training(
         "batch_size": request.batch_size,
         "learning_rate": request.learning_rate,
         "compile": request.optimization_level == 3,
+        "samples": _samples(request, corpus, num_steps, per_epoch) if request.verbose else None,
         **_validation(request, corpus, num_steps, per_epoch),
     }
+
+
+def _samples(
+    request: FinetuneRequest, corpus: str, num_steps: int, per_epoch: int
+) -> dict[str, Any]:
+    """The model goes on with the beginning of the corpus, which its tokenizer can surely read."""
+    from sentinel_research.data.corpora import FITTED_SPLIT, load_corpus
+
+    # half of the window: a byte is a token at worst, and the separator is one more
+    longest = request.max_length // 2
+    text = next(text for text in load_corpus(corpus, FITTED_SPLIT)["text"] if text.strip())
+    start = text.strip().encode()[: max(1, min(_PROMPT_BYTES, longest - 1))].decode(errors="ignore")
+    return {
+        "prompts": [start],
+        "every": _interval(request, num_steps, per_epoch),
+        "max_new_tokens": min(_NEW_TOKENS, longest),
+    }
+
+
+def _interval(request: FinetuneRequest, num_steps: int, per_epoch: int) -> int:
+    """Steps between two looks at a training."""
+    return request.eval_interval or min(num_steps, per_epoch)
 
 
 def _validation(
@@ -166,7 +190,7 @@ def _validation(
                 "leave them out, or train on another --dataset",
             )
         return {}
-    interval = request.eval_interval or min(num_steps, per_epoch)
+    interval = _interval(request, num_steps, per_epoch)
     if request.early_stop_patience is not None and interval > num_steps:
         raise UsageError(
             f"--early_stop_patience {request.early_stop_patience} counts validations, and the "
