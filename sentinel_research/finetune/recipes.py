@@ -21,6 +21,7 @@ _CALIBRATION_SEQUENCES = 64
 _LARGEST_BATCH = 64
 # tokens scored at once: logits of more would not fit beside the model on a small machine
 _TOKENS_SCORED_AT_ONCE = 32_768
+_MASKS_PER_TRAINING = 10
 _PROMPT_BYTES = 24
 _NEW_TOKENS = 40
 
@@ -110,7 +111,7 @@ def finetune_recipe(request: FinetuneRequest) -> Recipe:
         },
         "prune": _pruning(request, corpus, per_epoch * request.batch_size),
         "recover": {
-            "methods": request.methods,
+            "methods": _methods(request, num_steps),
             "train": _training(request, corpus, num_steps, per_epoch),
             "seeds": list(request.all_seeds),
             "save_models": request.save_checkpoints,
@@ -136,6 +137,15 @@ def _pruning(request: FinetuneRequest, corpus: str, num_blocks: int) -> dict[str
         "seeds": list(request.all_seeds),
         "form": "mask" if request.optimization_level == 0 else "remove",
         "calibration": calibration if reads_text else None,
+    }
+
+
+def _methods(request: FinetuneRequest, num_steps: int) -> dict[str, dict[str, Any]]:
+    """The recoveries with options that fit the length of this training."""
+    every = {"every": max(1, num_steps // _MASKS_PER_TRAINING)}
+    return {
+        name: {**options, **(every if name == "adaptive_masking" else {})}
+        for name, options in request.methods.items()
     }
 
 
