@@ -21,6 +21,9 @@ _CALIBRATION_SEQUENCES = 64
 _LARGEST_BATCH = 64
 # tokens scored at once: logits of more would not fit beside the model on a small machine
 _TOKENS_SCORED_AT_ONCE = 32_768
+_MASKS_PER_TRAINING = 10
+_PROMPT_BYTES = 24
+_NEW_TOKENS = 40
 
 
 def check_request(request: FinetuneRequest) -> None:
@@ -108,7 +111,7 @@ def finetune_recipe(request: FinetuneRequest) -> Recipe:
         },
         "prune": _pruning(request, corpus, per_epoch * request.batch_size),
         "recover": {
-            "methods": request.methods,
+            "methods": _methods(request, num_steps),
             "train": _training(request, corpus, num_steps, per_epoch),
             "seeds": list(request.all_seeds),
             "save_models": request.save_checkpoints,
@@ -137,10 +140,18 @@ def _pruning(request: FinetuneRequest, corpus: str, num_blocks: int) -> dict[str
     }
 
 
+def _methods(request: FinetuneRequest, num_steps: int) -> dict[str, dict[str, Any]]:
+    """The recoveries with options that fit the length of this training."""
+    every = {"every": max(1, num_steps // _MASKS_PER_TRAINING)}
+    return {
+        name: {**options, **(every if name == "adaptive_masking" else {})}
+        for name, options in request.methods.items()
+    }
+
+
 def _training(
     request: FinetuneRequest, corpus: str, num_steps: int, per_epoch: int
 ) -> dict[str, Any]:
-    # TODO(issue 5): `--verbose` asks for texts here, as `samples`, once TrainSpec has that field
     return {
         "corpus": corpus,
         "num_steps": num_steps,
@@ -148,8 +159,31 @@ def _training(
         "batch_size": request.batch_size,
         "learning_rate": request.learning_rate,
         "compile": request.optimization_level == 3,
+        "samples": _samples(request, corpus, num_steps, per_epoch) if request.verbose else None,
         **_validation(request, corpus, num_steps, per_epoch),
     }
+
+
+def _samples(
+    request: FinetuneRequest, corpus: str, num_steps: int, per_epoch: int
+) -> dict[str, Any]:
+    """The model goes on with the beginning of the corpus, which its tokenizer can surely read."""
+    from sentinel_research.data.corpora import FITTED_SPLIT, load_corpus
+
+    # half of the window: a byte is a token at worst, and the separator is one more
+    longest = request.max_length // 2
+    text = next(text for text in load_corpus(corpus, FITTED_SPLIT)["text"] if text.strip())
+    start = text.strip().encode()[: max(1, min(_PROMPT_BYTES, longest - 1))].decode(errors="ignore")
+    return {
+        "prompts": [start],
+        "every": _interval(request, num_steps, per_epoch),
+        "max_new_tokens": min(_NEW_TOKENS, longest),
+    }
+
+
+def _interval(request: FinetuneRequest, num_steps: int, per_epoch: int) -> int:
+    """Steps between two looks at a training."""
+    return request.eval_interval or min(num_steps, per_epoch)
 
 
 def _validation(
@@ -166,7 +200,7 @@ def _validation(
                 "leave them out, or train on another --dataset",
             )
         return {}
-    interval = request.eval_interval or min(num_steps, per_epoch)
+    interval = _interval(request, num_steps, per_epoch)
     if request.early_stop_patience is not None and interval > num_steps:
         raise UsageError(
             f"--early_stop_patience {request.early_stop_patience} counts validations, and the "

@@ -105,7 +105,7 @@ class FinetuneRequest(Spec):
     visualize: bool = False
     """Write loss curves and pruning masks to OUTPUT_DIR/figures, as SVG and CSV."""
     verbose: bool = False
-    """Print the loss of every validation to stderr."""
+    """Let the model write at every --eval_interval; print that and the losses to stderr."""
     device: str = "cpu"
     """cpu, cuda or cuda:N."""
     data: Path | None = None

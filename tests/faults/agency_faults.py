@@ -176,8 +176,8 @@ AGENCY_FAULTS = (
         "the penalty is not applied",
         "the penalty closes gates",
         "training/agency.py",
-        "if self._spec.l0_penalty:",
-        "if False:",
+        "if not self._spec.l0_penalty:",
+        "if True:",
         _MOVES,
     ),
     Fault(

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from sentinel_research import registry
 from sentinel_research.cli import main
 from sentinel_research.record import RunRecord
 from sentinel_research.training import settings
@@ -32,11 +31,6 @@ COMPREHENSIVE = '--model_name distilgpt2 --output_dir ./benchmark_results_full \
 _COMPILING = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
 # one pass over few blocks, and one document
 SHORT = "--dataset wikitext --max_length 64 --batch_size 8 --epochs 1 --limit 1 --quiet"
-
-
-def _needs(*recoveries: str) -> pytest.MarkDecorator:
-    missing = sorted(set(recoveries) - set(registry.names("recoveries")))
-    return pytest.mark.skipif(bool(missing), reason=f"not registered: {', '.join(missing)}")
 
 
 def _run(command: str, changes: str, model: Path, folder: Path) -> RunRecord:
@@ -87,12 +81,13 @@ def test_basic_usage_runs(model_folder: Path, tmp_path: Path) -> None:
 
 
 @_COMPILING
-@_needs("per_head_lr", "adaptive_masking")
 @pytest.mark.usefixtures("small_mirror", "uncompiled")
 def test_advanced_usage_runs_and_draws(model_folder: Path, tmp_path: Path) -> None:
     record = _run(ADVANCED, SHORT, model_folder, tmp_path)
     cell = record.cell("magnitude_l2-0.5+heads-per_head_lr-adaptive_masking-seed42")
-    assert cell.prune is not None
+    assert cell.recover is not None
+    # five steps: at each of the first ones
+    assert [entry["step"] for entry in cell.recover["masks"]] == [0, 1, 2, 3]
     assert (tmp_path / "figures" / "masks.csv").exists()
 
 
@@ -112,7 +107,6 @@ def test_basic_benchmark_runs(
     assert (tmp_path / "report.html").exists()
 
 
-@_needs("component_lr")
 @pytest.mark.usefixtures("small_mirror")
 def test_comprehensive_evaluation_runs(
     model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

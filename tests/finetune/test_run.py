@@ -102,6 +102,19 @@ def test_figures_hold_every_loss_and_every_mask(finished: tuple[RunRecord, Path]
         ET.parse(folder / "figures" / name)
 
 
+@pytest.mark.usefixtures("small_mirror")
+def test_verbose_prints_what_every_model_writes_at_every_look(
+    model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = ran(tmp_path, model_folder, *STEPS, "--verbose")
+    written = _phase(record)["samples"]
+    assert [sample["step"] for sample in written] == [0, 2, 4]
+    (prompt,) = {sample["prompt"] for sample in written}
+    shown = capsys.readouterr().err
+    for sample in written:
+        assert f"{PRUNED}, whole, step {sample['step']}: {prompt!r} {sample['text']!r}" in shown
+
+
 def test_verbose_lines_name_every_validation(finished: tuple[RunRecord, Path]) -> None:
     record, _ = finished
     lines = list(training_lines(record))
