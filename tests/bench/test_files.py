@@ -14,6 +14,9 @@ from sentinel_research.bench.schema import Comparison, SpeedFile
 from sentinel_research.bench.timing import Sample, compare
 from sentinel_research.errors import UsageError
 
+# one worker measures the section once
+pytestmark = pytest.mark.xdist_group("bench-files")
+
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:

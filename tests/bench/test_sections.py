@@ -22,6 +22,9 @@ from sentinel_research.bench.show import lines_of
 from sentinel_research.bench.timing import Action, Sample, compare
 from sentinel_research.errors import SentinelError
 
+# one worker measures the section once
+pytestmark = pytest.mark.xdist_group("bench-sections")
+
 MODES = ("prefill_all_logits", "prefill_last_logit", "decode")
 
 

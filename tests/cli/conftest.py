@@ -7,6 +7,7 @@ import pytest
 from sentinel_research.cli import main
 from sentinel_research.pipeline import run
 from sentinel_research.recipe import load_recipe
+from sentinel_research.record import RunRecord
 
 RECIPE = """
 name: mine
@@ -60,3 +61,13 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str, code: int = 2) -> s
     assert captured.out == ""
     assert "Traceback" not in captured.err
     return captured.err
+
+
+def values(record: RunRecord) -> dict[str, float]:
+    """Every number that a finished run measured, by cell and metric."""
+    found = {}
+    for cell in record.cells:
+        assert cell.evaluation is not None, cell.error
+        for one in cell.evaluation.measurements:
+            found[f"{cell.id}/{one.metric}"] = one.value
+    return found

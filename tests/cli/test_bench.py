@@ -14,6 +14,9 @@ from sentinel_research.bench.schema import Section, SpeedFile
 from sentinel_research.cli import main
 from sentinel_research.record import Check
 
+# one worker measures the sections once
+pytestmark = pytest.mark.xdist_group("bench-command")
+
 SECTIONS = ["calibration", "pruning", "forward"]
 
 

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+# one worker builds the wheel once
+pytestmark = pytest.mark.xdist_group("installation")
+
 ROOT = Path(__file__).parents[2]
 REGISTERED = (
     "import lm_eval.models, lm_eval.api.registry as r; print('sentinel' in r.model_registry)"

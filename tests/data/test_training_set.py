@@ -105,15 +105,22 @@ def test_set_is_made_anew_for_another_request(changes: dict[str, object]) -> Non
     _assert_equal(found, training_set(_spec(**changes), byte_tokenizer()))
 
 
-def test_set_is_made_anew_for_another_tokenizer_or_text(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_set_is_made_anew_for_another_tokenizer() -> None:
     first = training_set(_spec(), byte_tokenizer())
     other, without = byte_tokenizer(), byte_tokenizer()
     other.add_tokens("aa")
     without.bos_token = None
     assert len(training_set(_spec(), other).blocks) < len(first.blocks)
     assert without.eos_token_id in training_set(_spec(), without).blocks
+
+
+def test_set_is_made_anew_for_another_text_or_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    training_set(_spec(), byte_tokenizer())
     monkeypatch.setitem(TEXTS, ("two", "train"), ["z" * 59])
+    monkeypatch.setitem(TEXTS, ("three", "train"), ["z" * 59])
     assert _letters(training_set(_spec(), byte_tokenizer()).blocks)[-1] == "z"
+    renamed = training_set(_spec(corpus=["one", "three"]), byte_tokenizer())
+    assert list(renamed.report["num_blocks"]) == ["one", "three"]
 
 
 @given(

@@ -14,6 +14,9 @@ from sentinel_research.models import check_checkpoint, load_stored, load_tokeniz
 from sentinel_research.models.tiny import byte_tokenizer, tiny_model
 from sentinel_research.specs import ModelSpec
 
+# one worker stores the model once
+pytestmark = pytest.mark.xdist_group("load")
+
 
 @pytest.fixture(scope="module")
 def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
