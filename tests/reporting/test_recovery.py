@@ -197,6 +197,22 @@ def test_control_of_another_budget_is_not_taken() -> None:
     assert _pruned(cells).regained[1].lost == pytest.approx(1.1)
 
 
+def test_best_of_several_controls_of_the_same_budget_is_taken() -> None:
+    """A rate that harms the dense model would flatter what was recovered at it."""
+    fast = {"train": {"learning_rate": 0.1}}
+    cells = [
+        before(math.exp(2.0)),
+        before(math.exp(3.0), HALF),
+        *recovered(_nats(1.8, 1.8)),
+        *recovered(_nats(2.6, 2.6), recovery="full-fast", **fast),
+        *recovered(_nats(2.4, 2.4), HALF, recovery="fast", **fast),
+    ]
+    assert _pruned(cells).regained[1].lost == pytest.approx(1.2)
+    # one seed of an even better one is no control of two
+    cells += recovered(_nats(1.0), recovery="full-other", train={"learning_rate": 0.2})
+    assert _pruned(cells).regained[1].lost == pytest.approx(1.2)
+
+
 def test_methods_are_tested_against_full_on_the_same_budget_only() -> None:
     cells = [
         before(math.exp(2.0)),
