@@ -5,7 +5,9 @@ from typing import Any, NamedTuple
 from sentinel_research.cell_plan import PlannedCell, can_score, plan_cells
 from sentinel_research.comparison import match_all, plan_comparison
 from sentinel_research.errors import SentinelError
+from sentinel_research.progress import Silent
 from sentinel_research.pruner import Pruner
+from sentinel_research.recoverer import Recoverer
 from sentinel_research.reporting.shortfalls import find_shortfall
 from sentinel_research.specs import PruneSpec, Recipe
 from sentinel_research.trained import untrained
@@ -69,6 +71,7 @@ def dry_run(recipe: Recipe) -> Preview:
         if cell.prune is not None and cell.recover is None
     }
     pruner = Pruner(model, tokenizer, recipe, specs.values())
+    Recoverer(model, tokenizer, pruner, Silent()).check(cells)
     num_failed = 0
     for cell_id, spec in specs.items():
         try:

@@ -209,7 +209,6 @@ def _prepare(
 ) -> Prepared:
     from sentinel_research.evaluation.limits import check_limits
     from sentinel_research.pruning import load
-    from sentinel_research.training import check_training
 
     source = recipe.model
     if recipe.train is not None:
@@ -220,14 +219,12 @@ def _prepare(
     check_limits(model.config, recipe.evaluate.max_length, recipe.evaluate.prefix_token_id)
     open_ids = {cell.id for cell in record.cells if cell.status != "done"}
     open_cells = [one for one in all_cells if one.id in open_ids]
-    for one in open_cells:
-        if one.recover is not None:
-            # what no recovery can do should not come to light in the middle of the run
-            check_training(model, one.recover.train, tokenizer)
     specs = [one.prune for one in open_cells if one.prune]
     pruner = Pruner(model, tokenizer, recipe, specs)
+    recoverer = Recoverer(model, tokenizer, pruner, progress)
+    distributed.together(lambda: recoverer.check(open_cells))
     record.write(folder)
-    return Prepared(model, tokenizer, pruner, Recoverer(model, tokenizer, pruner, progress))
+    return Prepared(model, tokenizer, pruner, recoverer)
 
 
 def _train(recipe: Recipe, record: RunRecord, folder: Path, progress: Progress) -> None:

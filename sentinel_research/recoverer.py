@@ -1,5 +1,6 @@
 """Carry out the recoveries of one recipe, from one dense model and by one pruner."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,23 @@ class Recoverer:
         from sentinel_research.recoveries.methods import prunes_itself
 
         return planned.recover is not None and prunes_itself(planned.recover.methods)
+
+    def check(self, cells: Iterable[PlannedCell]) -> None:
+        """Refuse what no recovery can do, before any model is pruned or measured.
+
+        Args:
+            cells: Those that are still to be run; the ones without a recovery are passed over.
+
+        Raises:
+            UsageError: for text or a training that does not exist or does not fit.
+            DataError: if the text cannot be had, or does not fill a batch.
+        """
+        from sentinel_research.data.training_set import whole_batches
+        from sentinel_research.training import check_training
+
+        for spec in (cell.recover.train for cell in cells if cell.recover is not None):
+            check_training(self._model, spec, self._tokenizer)
+            whole_batches(self._text(spec).blocks, spec.batch_size)
 
     def recover(
         self,

@@ -1,9 +1,11 @@
 """Records of recoveries, built in code."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sentinel_research.record import CellRecord, EvaluationReport, Measurement, RunRecord
+from sentinel_research.reporting.recovery.results import TaskRecoveries, task_recoveries
 
 TASK = "toy_task"
 SEEDS = (0, 1, 2)
@@ -47,6 +49,9 @@ def prune_spec(scorer: str, fraction: float, seed: int = 0, **more: Any) -> dict
     """A PruneSpec as JSON."""
     base = {"scorer": scorer, "fraction": fraction, "seed": seed, "calibration": None}
     return {**base, "form": "remove", "granularity": "head", "scope": "local", **more}
+
+
+HALF = prune_spec("magnitude", 0.5)
 
 
 def before(value: float | None, spec: dict[str, Any] | None = None, **more: Any) -> CellRecord:
@@ -133,3 +138,28 @@ def record_of(cells: Sequence[CellRecord], **fields: Any) -> RunRecord:
         "cells": list(cells),
     }
     return RunRecord(**content | fields)
+
+
+def nats(*losses: float) -> list[float]:
+    """Perplexities of these losses."""
+    return [math.exp(loss) for loss in losses]
+
+
+def found_in(cells: list[CellRecord]) -> TaskRecoveries:
+    """The recoveries of a run of these cells."""
+    result = task_recoveries(record_of(cells), TASK)
+    assert result is not None
+    return result
+
+
+def run_of(
+    dense: float, control: list[float], pruned: float, regained: list[float | None]
+) -> list[CellRecord]:
+    """Dense, its control, a pruning and its recovery, all in nats."""
+    values = [None if one is None else math.exp(one) for one in regained]
+    return [
+        before(math.exp(dense)),
+        before(math.exp(pruned), HALF),
+        *recovered(nats(*control)),
+        *recovered(values, HALF),
+    ]

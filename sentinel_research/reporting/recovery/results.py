@@ -145,7 +145,7 @@ class _References(NamedTuple):
 
     dense: Reading | None
     controls: dict[int, Reading]
-    """The dense model trained on the same budget, by seed."""
+    """See `_controls`."""
 
 
 def _is_plain_dense(cell: CellRecord) -> bool:
@@ -161,18 +161,26 @@ def _before(record: RunRecord) -> dict[str, CellRecord]:
     return {_key(cell.prune_spec): cell for cell in record.cells if cell.recover_spec is None}
 
 
-def _without_seed(cell: CellRecord) -> dict[str, Any]:
-    return {**(cell.recover_spec or {})["train"], "seed": None}
-
-
 def _controls(
     by_place: dict[tuple[str, float, str], list[CellRecord]], cells: list[CellRecord], scale: Scale
 ) -> dict[int, Reading]:
-    """The dense model trained as these cells were, by plain fine-tuning."""
-    dense = [cell for (arm, _, _), found in by_place.items() if arm == DENSE for cell in found]
-    same = [cell for cell in dense if _without_seed(cell) == _without_seed(cells[0])]
-    found = {seed_of(cell): scale.read(cell) for cell in same}
-    return {seed: reading for seed, reading in found.items() if reading is not None}
+    """The dense model trained on the same budget, by seed.
+
+    Where it was trained in several ways, as at several rates, the best of them is the control: a
+    worse one would flatter every recovery. Seeds count first: few would make an interval worse.
+    """
+    budget = budget_of(cells[0].recover_spec or {})
+    candidates = []
+    for (arm, _, _), found in by_place.items():
+        if arm == DENSE and budget_of(found[0].recover_spec or {}) == budget:
+            readings = {seed_of(cell): scale.read(cell) for cell in found}
+            candidates.append({seed: one for seed, one in readings.items() if one is not None})
+    sign = -1 if scale.higher_is_better else 1
+
+    def rank(control: dict[int, Reading]) -> tuple[int, float]:
+        return -len(control), sign * fmean(one.value for one in control.values())
+
+    return min(filter(None, candidates), key=rank, default={})
 
 
 def _result(

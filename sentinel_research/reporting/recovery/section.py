@@ -31,8 +31,9 @@ from sentinel_research.reporting.recovery.samples import list_samples, samples_t
 _REGAINED_NOTE = (
     "Regained: the mean gain over the mean loss of quality, (before - after) / (before - "
     "reference), with perplexities by their logarithm. Of dense: the reference is the dense model "
-    "as it is. Of control: the dense model trained on the same budget, which is the honest one: a "
-    "fraction of dense above 1 only says that training on this text helps any model."
+    "as it is. Of control: the dense model trained on the same budget, the best one where several "
+    "rates were tried. That is the honest one: a fraction of dense above 1 only says that training "
+    "on this text helps any model."
 )
 _INTERVAL_NOTE = (
     "Intervals are at 95% over seeds of training (for random masks of mask and training together), "
