@@ -170,7 +170,8 @@ def _controls(
 ) -> dict[int, Reading]:
     """The dense model trained as these cells were, by plain fine-tuning."""
     dense = [cell for (arm, _, _), found in by_place.items() if arm == DENSE for cell in found]
-    same = [cell for cell in dense if _without_seed(cell) == _without_seed(cells[0])]
+    plain = [cell for cell in dense if (cell.recover_spec or {})["methods"] == FULL]
+    same = [cell for cell in plain if _without_seed(cell) == _without_seed(cells[0])]
     found = {seed_of(cell): scale.read(cell) for cell in same}
     return {seed: reading for seed, reading in found.items() if reading is not None}
 
