@@ -169,3 +169,9 @@ def test_dense_model_is_rounded_once_where_that_makes_it_another(
     zero = ["magnitude_l2-0"] if has_dense else []
     expected = ["dense", *zero, "magnitude_l2-0.5", "random-0.5-seed1", "random-0.5-seed2"]
     assert found == expected
+    # all random masks of nothing are one
+    first = _ids("prune.scorers=[random]", f"prune.quantise={{bits: 4, when: {when}}}",
+                 "prune.seeds=[1, 2]")  # fmt: skip
+    assert [cell for cell in first if cell.startswith("random-0-")] == (
+        ["random-0-seed1"] if has_dense else []
+    )
