@@ -32,7 +32,8 @@ def plan_cells(recipe: Recipe) -> list[PlannedCell]:
     """Every cell of a run, the dense model first; none where nothing is measured.
 
     With a recovery, random masks of every fraction are among the prunings, and every pruning is
-    measured as it is and after every recovery. The dense model is trained on every budget too.
+    measured as it is and after every recovery. The dense model is trained on every budget too, and
+    goes through every recovery that costs quality by itself.
 
     Raises:
         UsageError: for an unknown scorer or recovery, a scorer that cannot score the recipe's
@@ -93,6 +94,10 @@ def _recoveries(recover: RecoverGrid, before: list[PlannedCell]) -> Iterator[Pla
     for spec in recover.controls:
         for seed in recover.seeds:
             yield _recovered(DENSE, None, spec, seed)
+    for spec in recover.specs:
+        if any(registry.get("recoveries", name).costs_quality for name in spec.methods):
+            for seed in recover.seeds:
+                yield _recovered(DENSE, None, spec, seed)
     for cell in before:
         if cell.prune is None:
             continue

@@ -7,7 +7,7 @@ fraction.
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
-from sentinel_research.specs import ModelSpec, PruneSpec, Recipe
+from sentinel_research.specs import ModelSpec, PruneSpec, QuantiseSpec, Recipe
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -24,6 +24,7 @@ class _Key(NamedTuple):
     seed: int
     draw: int | None
     kinds: tuple[str, ...]
+    grid: QuantiseSpec | None
 
 
 class Pruner:
@@ -49,7 +50,7 @@ class Pruner:
         self._recipe = recipe
         self._specs = list(specs)
         self._calibrations: dict[int, CalibrationSet] = calibration_sets(recipe, tokenizer)
-        self._statistics: dict[int, Statistics] = {}
+        self._statistics: dict[tuple[int, QuantiseSpec | None], Statistics] = {}
         self._scores: dict[_Key, Scores] = {}
         self._sources: dict[str, Pruner] = {}
 
@@ -81,10 +82,12 @@ class Pruner:
 
     def _scored(self, spec: PruneSpec) -> "Scores":
         from sentinel_research.pruning import score_units
+        from sentinel_research.pruning.quantised import scored_grid
 
         draw = spec.calibration.seed if spec.calibration else None
         # bias compensation reads statistics of its own
-        key = _Key(spec.scorer, spec.seed, draw, (*spec.granularities, spec.compensate))
+        kinds = (*spec.granularities, spec.compensate)
+        key = _Key(spec.scorer, spec.seed, draw, kinds, scored_grid(spec))
         if key not in self._scores:
             calibration = self.calibration(spec)
             statistics = self._measured(spec, calibration) if calibration is not None else None
@@ -92,20 +95,27 @@ class Pruner:
         return self._scores[key]
 
     def _measured(self, spec: PruneSpec, calibration: "CalibrationSet") -> "Statistics | None":
-        """Everything that any of the prunings reads on one draw, from one pass."""
+        """Everything that any of the prunings reads on one draw of one grid, from one pass."""
         from sentinel_research.pruning.calibrate import collect
+        from sentinel_research.pruning.quantised import as_scored, scored_grid
         from sentinel_research.pruning.score import needs_of
 
         assert spec.calibration is not None  # the caller has its text
-        draw = spec.calibration.seed
-        if draw not in self._statistics:
-            same = [s for s in self._specs if s.calibration and s.calibration.seed == draw]
+        draw, grid = spec.calibration.seed, scored_grid(spec)
+        if (draw, grid) not in self._statistics:
+            same = [
+                one
+                for one in self._specs
+                if one.calibration and (one.calibration.seed, scored_grid(one)) == (draw, grid)
+            ]
             needs = [need for one in [spec, *same] for need in needs_of(one)]
             if not needs:
                 return None
             batch_size = spec.calibration.batch_size
-            self._statistics[draw] = collect(self._model, calibration, needs, batch_size=batch_size)
-        return self._statistics[draw]
+            self._statistics[draw, grid] = collect(
+                as_scored(self._model, spec), calibration, needs, batch_size=batch_size
+            )
+        return self._statistics[draw, grid]
 
     def _pattern(self, spec: PruneSpec) -> "PruningPlan":
         """The plan that the same pruning makes for another model."""

@@ -52,12 +52,12 @@ class Recoverer:
             UsageError: for text or a training that does not exist or does not fit.
             DataError: if the text cannot be had, or does not fill a batch.
         """
-        from sentinel_research.data.training_set import whole_batches
+        from sentinel_research.data.training_set import training_set, whole_batches
         from sentinel_research.training import check_training
 
         for spec in (cell.recover.train for cell in cells if cell.recover is not None):
             check_training(self._model, spec, self._tokenizer)
-            whole_batches(self._text(spec).blocks, spec.batch_size)
+            whole_batches(training_set(spec, self._tokenizer).blocks, spec.batch_size)
 
     def recover(
         self,

@@ -40,6 +40,8 @@ class Plugin:
     """For recoveries: the spec of their options."""
     prunes: bool = False
     """True for a recovery that starts from the dense model and prunes it while it trains."""
+    costs_quality: bool = False
+    """For recoveries: True if the dense model has to go through it too, to tell its cost apart."""
     excludes: tuple[str, ...] = ()
     """For recoveries: others that cannot be combined with it."""
     why_excluded: str = ""
@@ -109,6 +111,7 @@ _BUILT_IN = {
             "lora",
             "per_head_lr",
             "progressive",
+            "quantise",
             "regrow",
             "rounds",
         )
@@ -214,6 +217,7 @@ def recovery(
     reference: str,
     options: type[Any],
     prunes: bool = False,
+    costs_quality: bool = False,
     excludes: tuple[str, ...] = (),
     why_excluded: str = "",
 ) -> Callable[[Callable[..., Any]], Plugin]:
@@ -225,6 +229,7 @@ def recovery(
         reference: A paper with its equation, or a URL.
         options: The spec (`sentinel_research.specs.Spec`) of its options.
         prunes: Whether it starts from the dense model and prunes it while it trains.
+        costs_quality: Whether it costs quality by itself: the dense model goes through it too.
         excludes: Methods that cannot be combined with it.
         why_excluded: The reason, for the message.
     """
@@ -235,6 +240,7 @@ def recovery(
         reference=reference,
         options=options,
         prunes=prunes,
+        costs_quality=costs_quality,
         excludes=excludes,
         why_excluded=why_excluded,
     )

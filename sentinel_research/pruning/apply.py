@@ -13,7 +13,13 @@ from sentinel_research.pruning.compensate import MEAN_OUTPUTS, add_mean_outputs
 from sentinel_research.pruning.gates import mask
 from sentinel_research.pruning.plan import PruningPlan
 from sentinel_research.pruning.planning import make_plan
-from sentinel_research.pruning.report import PruneReport, probe_length, report_of
+from sentinel_research.pruning.quantised import quantise_after, quantise_before, scored_grid
+from sentinel_research.pruning.report import (
+    PruneReport,
+    probe_length,
+    report_of,
+    with_quantised,
+)
 from sentinel_research.pruning.score import WEIGHT_KINDS, Scores, UnitValues, score_units
 from sentinel_research.pruning.select import Chosen, Selection, normalised, select
 from sentinel_research.pruning.sparsify import sparsify
@@ -102,7 +108,7 @@ def _moved(
         min_per_layer=spec.min_per_layer,
     )
     origin = {"fraction": spec.fraction, "granularity": spec.granularities}
-    return moved.model_copy(update={**origin, **_origin(scores)})
+    return moved.model_copy(update={**origin, **_origin(scores, spec)})
 
 
 def _without(
@@ -124,7 +130,7 @@ def _without(
         budget=spec.budget,
         scope=spec.scope,
         granularity=spec.granularities,
-        **_origin(scores),
+        **_origin(scores, spec),
     )
 
 
@@ -136,13 +142,14 @@ def _check_pattern(spec: PruneSpec, pattern: PruningPlan | None) -> None:
         )
 
 
-def _origin(scores: Scores) -> dict[str, Any]:
+def _origin(scores: Scores, spec: PruneSpec) -> dict[str, Any]:
     """Where a plan's ranking came from."""
     values, errors = scores.values, scores.errors
     return {
         "calibration": scores.calibration,
         "scores": {kind: tuple(map(tuple, layers)) for kind, layers in values.items()},
         "score_errors": errors and {k: tuple(map(tuple, layers)) for k, layers in errors.items()},
+        "quantised_scores": scored_grid(spec),
     }
 
 
@@ -194,7 +201,8 @@ def prune(
         The pruned model and the report.
 
     Raises:
-        UsageError: see `plan_units`; or the scores hold nothing to compensate with.
+        UsageError: see `plan_units`; or the scores hold nothing to compensate with, or weights
+            cannot be quantised.
         CheckpointError: if the pruned model does not compute what the masked one computes.
         CheckFailedError: if the parameters did not fall by the predicted number.
 
@@ -208,6 +216,7 @@ def prune(
     """
     _check_pattern(spec, pattern)
     scores = scores or score_units(model, spec, calibration)
+    dense, (model, quantised) = model, quantise_before(model, spec)
     base = model
     if spec.granularities[0] in WEIGHT_KINDS:
         base, plan = sparsify(model, spec, scores, calibration)
@@ -216,7 +225,11 @@ def prune(
         planned = plan_units(model, spec, calibration, scores=scores, pattern=pattern)
         if spec.compensate == "bias":
             base = add_mean_outputs(model, planned.plan, _mean_outputs(scores))
-    return carry_out(base, spec, planned, scores.seconds, before=model)
+    pruned, report = carry_out(base, spec, planned, scores.seconds, before=dense)
+    quantised = quantise_after(pruned, spec) or quantised
+    return Pruned(
+        pruned, report if quantised is None else with_quantised(report, pruned, quantised)
+    )
 
 
 def carry_out(

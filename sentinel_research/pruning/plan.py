@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from sentinel_research.errors import UsageError
 from sentinel_research.pruning.weight_mask import WeightMask
-from sentinel_research.specs import Spec
+from sentinel_research.specs import QuantiseSpec, Spec
 from sentinel_research.structure import UNIT_KINDS, LayerParts, Structure, label
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -62,6 +62,8 @@ class PruningPlan(Spec):
     """Per kind the importance of every unit of the model before, higher is more important."""
     score_errors: UnitScores | None = None
     """Standard errors of the scores over calibration sequences (delete-a-group jackknife)."""
+    quantised_scores: QuantiseSpec | None = None
+    """The grid of the weights that the scorer saw; null for the weights themselves."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "PruningPlan":
@@ -152,6 +154,8 @@ class PruningPlan(Spec):
         origin = self.model_dump(
             mode="json", exclude={"before", "kept", "weights", "scores", "score_errors"}
         )
+        if self.quantised_scores is None:
+            del origin["quantised_scores"]
         masks = {name: mask.summary() for name, mask in sorted(self.weights.items())}
         return {**origin, **({"weights": masks} if masks else {})}
 

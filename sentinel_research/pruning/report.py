@@ -13,6 +13,7 @@ from sentinel_research.models.layout import norm_stays, structure_of
 from sentinel_research.models.modes import eager_attention, evaluating
 from sentinel_research.pruning.plan import PruningPlan
 from sentinel_research.pruning.surgery import slice_state_dict
+from sentinel_research.quantisation import QuantiseReport
 from sentinel_research.specs import PruneSpec, Spec
 from sentinel_research.structure import UNIT_KINDS
 
@@ -55,6 +56,8 @@ class PruneReport(Spec):
     """The same afterwards."""
     flops_sequence_length: int
     """Tokens of the sequence that operations were counted on."""
+    quantised: QuantiseReport | None = None
+    """How weights were rounded, before or after pruning; null where they were not."""
     scoring_seconds: float = Field(ge=0)
     """Wall-clock time of scoring, a calibration pass shared with other scorers included."""
 
@@ -86,6 +89,15 @@ def report_of(
         flops_sequence_length=length,
         scoring_seconds=scoring_seconds,
     )
+
+
+def with_quantised(
+    report: PruneReport, pruned: PreTrainedModel, quantised: QuantiseReport
+) -> PruneReport:
+    """A report of a model whose weights were rounded: small ones have become zeros."""
+    nonzero = count_nonzero(pruned, report.plan)
+    changes = {"quantised": quantised, "num_nonzero_parameters_after": nonzero}
+    return report.model_copy(update=changes)
 
 
 def probe_length(model: PreTrainedModel) -> int:

@@ -14,6 +14,7 @@ from sentinel_research.models.layout import structure_of
 from sentinel_research.pruning.calibrate import Statistics, Totals, collect
 from sentinel_research.pruning.layout_check import check_layout
 from sentinel_research.pruning.meters import METERS, Need
+from sentinel_research.pruning.quantised import as_scored
 from sentinel_research.pruning.scoring import ScoringInputs
 from sentinel_research.registry import Plugin, get
 from sentinel_research.specs import PruneSpec
@@ -94,11 +95,12 @@ def score_units(
     """Score every unit of a model, without touching it.
 
     Args:
-        model: Dense or already pruned model of a known family.
-        spec: Its scorer, granularity, seed and calibration are used.
+        model: Dense or already pruned model of a known family; with its own weights, also where
+            the scorer is to see rounded ones.
+        spec: Its scorer, granularity, seed, calibration and quantisation are used.
         calibration: Text for calibrated scorers.
         statistics: What `collect` measured on that text, if several scorers share one pass; it
-            must hold `needs_of(spec)`.
+            must hold `needs_of(spec)`, of `quantised.as_scored(model, spec)`.
 
     Returns:
         The scores. For single weights there are none: they are chosen matrix by matrix.
@@ -111,6 +113,7 @@ def score_units(
     """
     start = time.perf_counter()
     check_layout(model)
+    model = as_scored(model, spec)
     plugin, needs = get("scorers", spec.scorer), needs_of(spec)
     if not needs:
         # a pass for other scorers has nothing to do with this one

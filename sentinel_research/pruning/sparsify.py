@@ -23,6 +23,7 @@ from sentinel_research.models.layout import structure_of
 from sentinel_research.pruning.layout_check import check_layout
 from sentinel_research.pruning.plan import PruningPlan
 from sentinel_research.pruning.planning import make_plan
+from sentinel_research.pruning.quantised import as_scored, scored_grid
 from sentinel_research.pruning.score import Scores
 from sentinel_research.pruning.scoring import ScoringInputs
 from sentinel_research.pruning.sparse import keep_largest, keep_n_of_m
@@ -80,6 +81,7 @@ def sparsify(
         scope=spec.scope,
         granularity=spec.granularities,
         calibration=scores.calibration,
+        quantised_scores=scored_grid(spec),
     )
     return updated, plan
 
@@ -96,7 +98,7 @@ def _chosen(
     if plugin.solver:
         return plugin(copy.deepcopy(model), spec, calibration)
     inputs = ScoringInputs(
-        model=model,
+        model=as_scored(model, spec),
         kind="weight",
         seed=spec.seed,
         totals=scores.statistics.total() if scores.statistics else None,

@@ -80,6 +80,9 @@ class Adjustment:
     """In place of one training; only one method of a recovery may have any."""
     finish: Callable[[PreTrainedModel], PreTrainedModel] | None = None
     """Makes the result from the trained model; the last method's runs first."""
+    seal: Callable[[PreTrainedModel, PruningPlan | None], None] | None = None
+    """Changes the result in place once every method has finished, whatever their order; with the
+    plan of what was pruned in the end."""
     report: Callable[[], dict[str, Any]] | None = None
     """For the record, called at the end."""
     pruned: Callable[[], "PruneReport"] | None = None

@@ -219,6 +219,12 @@ def _check(name: str, inputs: RecoveryInputs, spec: PruneSpec) -> None:
             "for training",
             "leave out `prune.compensate`, or recover with `full`",
         )
+    if spec.quantise is not None and spec.quantise.when != "scores":
+        raise UsageError(
+            f"`{name}` prunes while it trains, and `prune.quantise.when: {spec.quantise.when}` "
+            "rounds weights around a pruning in one go",
+            "take `when: scores`, or the recovery `quantise` beside it",
+        )
     if spec.transfer_from is not None:
         raise UsageError(
             f"`{name}` chooses units by the model in training, and `prune.transfer_from` by "

@@ -104,9 +104,12 @@ def recover(
         result = inputs.model
         for one in reversed(made):
             result = one.finish(result) if one.finish is not None else result
+        pruned = next((one.pruned() for one in made if one.pruned is not None), None)
+        for one in made:
+            if one.seal is not None:
+                one.seal(result, plan if pruned is None else pruned.plan)
         for one in made:
             report.update(one.report() if one.report is not None else {})
-    pruned = next((one.pruned() for one in made if one.pruned is not None), None)
     if _is_masked(model):
         # still masked by hooks, so still not to be saved
         result.save_pretrained = model.save_pretrained  # type: ignore[method-assign]

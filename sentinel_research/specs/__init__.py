@@ -16,6 +16,7 @@ from sentinel_research.specs.prune import (
     PruneSpec,
     PruneVariant,
 )
+from sentinel_research.specs.quantise import PruneQuantiseSpec, QuantiseSpec
 from sentinel_research.specs.recipe import EvalSpec, Recipe
 from sentinel_research.specs.recover import Methods, RecoverGrid, RecoverSpec, RecoverVariant
 from sentinel_research.specs.samples import SampleSpec
@@ -34,8 +35,10 @@ __all__ = [
     "Methods",
     "ModelSpec",
     "PruneGrid",
+    "PruneQuantiseSpec",
     "PruneSpec",
     "PruneVariant",
+    "QuantiseSpec",
     "Recipe",
     "RecoverGrid",
     "RecoverSpec",

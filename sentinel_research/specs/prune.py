@@ -7,6 +7,7 @@ from typing_extensions import Self
 
 from sentinel_research.specs.base import Spec
 from sentinel_research.specs.granularity import Granularities, Granularity, check_granularity
+from sentinel_research.specs.quantise import PruneQuantiseSpec
 
 
 class CalibrationSpec(Spec):
@@ -65,6 +66,8 @@ class PruneSpec(Spec):
     transfer_from: str | None = None
     """Folder or hub id of another model: it is pruned by this spec, and its plan is transferred
     by relative depth and rank. Not for single weights."""
+    quantise: PruneQuantiseSpec | None = None
+    """Round weights to the grid of a few bits: for the scores, before pruning, or after it."""
     variant: str | None = None
     """Name of the recipe's variant that this pruning belongs to."""
 
@@ -76,6 +79,7 @@ class PruneSpec(Spec):
     @model_validator(mode="after")
     def _values_fit_together(self) -> Self:
         check_granularity(self, [self.fraction])
+        _check_quantise(self)
         return self
 
 
@@ -100,6 +104,8 @@ class PruneVariant(Spec):
     """See PruneSpec."""
     transfer_from: str | None = None
     """See PruneSpec."""
+    quantise: PruneQuantiseSpec | None = None
+    """See PruneSpec."""
 
 
 class PruneGrid(Spec):
@@ -108,7 +114,8 @@ class PruneGrid(Spec):
     scorers: list[str] = Field(min_length=1)
     """Registered scorers."""
     fractions: list[float] = Field(min_length=1)
-    """Shares to remove; 0 is the dense model, always evaluated once."""
+    """Shares to remove; 0 is the dense model, always evaluated once. Where `quantise` rounds what
+    is left (all but `when: scores`), a 0 asks for the dense model rounded too."""
     seeds: list[int] = Field(default=[0], min_length=1)
     """Repetitions of seeded scorers (`random`)."""
     calibration_seeds: list[int] | None = Field(default=None, min_length=1)
@@ -132,6 +139,8 @@ class PruneGrid(Spec):
     """See PruneSpec."""
     transfer_from: str | None = None
     """See PruneSpec."""
+    quantise: PruneQuantiseSpec | None = None
+    """See PruneSpec."""
     variants: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")], PruneVariant] = Field(
         default_factory=dict
     )
@@ -149,6 +158,7 @@ class PruneGrid(Spec):
                 "`save_models` needs `form: remove`: a mask is not part of a checkpoint"
             )
         check_granularity(self, self.fractions)
+        _check_quantise(self)
         if self.calibration_seeds is not None and self.calibration is None:
             raise ValueError("`calibration_seeds` needs `calibration`")
         for field in ("scorers", "fractions", "seeds", "calibration_seeds"):
@@ -206,7 +216,24 @@ class PruneGrid(Spec):
                 variant=variant,
             )
             for scorer in self.scorers
-            for fraction in sorted(set(self.fractions) - {0})
-            for seed in (self.seeds if is_seeded[scorer] else self.seeds[:1])
-            for draw in (draws if is_calibrated[scorer] else draws[:1])
+            for fraction in self._fractions_of(scorer)
+            # all masks of nothing are one
+            for seed in (self.seeds if is_seeded[scorer] and fraction else self.seeds[:1])
+            for draw in (draws if is_calibrated[scorer] and fraction else draws[:1])
         ]
+
+    def _fractions_of(self, scorer: str) -> list[float]:
+        """0 once, and only where quantising makes it another model than the dense one."""
+        is_other = self.quantise is not None and self.quantise.when != "scores"
+        with_zero = is_other and scorer == self.scorers[0]
+        return sorted(set(self.fractions) - (set() if with_zero else {0}))
+
+
+def _check_quantise(spec: PruneSpec | PruneGrid) -> None:
+    """A mask hides weights that are still there: they would be rounded, or share a grid."""
+    asked = spec.quantise
+    if asked is not None and asked.when in ("after", "joint") and spec.form == "mask":
+        raise ValueError(
+            f"`quantise: {{when: {asked.when}}}` rounds what pruning leaves and needs `form: "
+            "remove`; `when: before` rounds all of the model"
+        )

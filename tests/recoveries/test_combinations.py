@@ -25,6 +25,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "lora": {"r": 2},
     "gates": {"add": "static"},
     "distill": {"hidden_weight": 0.1},
+    "quantise": {"bits": 4},
 }
 PAIRS = list(itertools.combinations(OPTIONS, 2))
 

@@ -184,6 +184,19 @@ def test_best_of_several_controls_of_the_same_budget_is_taken() -> None:
     assert _pruned(cells).regained[1].lost == pytest.approx(1.2)
 
 
+def test_dense_model_that_lost_quality_by_its_method_is_no_control() -> None:
+    cells = [
+        before(math.exp(2.0)),
+        before(math.exp(3.0), HALF),
+        *recovered(nats(1.8, 1.8)),
+        *recovered(nats(2.2, 2.2), recovery="rounded", methods={"quantise": {"bits": 2}}),
+        *recovered(nats(2.4, 2.5), HALF),
+    ]
+    assert _pruned(cells).regained[1].lost == pytest.approx(1.2)
+    dense = [one.name for one in found_in(cells).results if one.is_dense]
+    assert dense == ["dense model, full", "dense model, rounded"]
+
+
 def test_methods_are_tested_against_full_on_the_same_budget_only() -> None:
     cells = [
         before(math.exp(2.0)),

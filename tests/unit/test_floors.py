@@ -22,6 +22,7 @@ FLOORS = {
     "data": 1,
     "ops": 1,
     "models": 2,
+    "quantisation": 2,
     "pruning": 3,
     "training": 3,
     "evaluation": 3,

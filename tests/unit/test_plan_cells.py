@@ -144,3 +144,34 @@ def test_recovery_that_does_not_exist_is_refused_before_anything_runs(
     with pytest.raises(UsageError) as caught:
         plan_cells(_demo(RECOVER, change))
     assert message in f"{caught.value.message} {caught.value.hint}"
+
+
+def test_method_that_costs_quality_runs_on_the_dense_model_too() -> None:
+    variants = "recover.variants={a: {}, b: {methods: {full: {}, quantise: {bits: 4}}}}"
+    cells = plan_cells(_demo("prune.scorers=[magnitude_l2]", RECOVER, variants))
+    dense = [cell for cell in cells if cell.prune is None and cell.recover is not None]
+    assert [cell.id for cell in dense] == [
+        "dense+full-seed3", "dense+full-seed4", "dense+b-seed3", "dense+b-seed4",
+    ]  # fmt: skip
+    assert [list(cell.recover.methods) for cell in dense[2:] if cell.recover] == [
+        ["full", "quantise"]
+    ] * 2
+
+
+@pytest.mark.parametrize(
+    ("when", "has_dense"), [("scores", False), ("before", True), ("after", True), ("joint", True)]
+)
+def test_dense_model_is_rounded_once_where_that_makes_it_another(
+    when: str, has_dense: bool
+) -> None:
+    scorers = "prune.scorers=[magnitude_l2, random]"
+    found = _ids(scorers, f"prune.quantise={{bits: 4, when: {when}}}", "prune.seeds=[1, 2]")
+    zero = ["magnitude_l2-0"] if has_dense else []
+    expected = ["dense", *zero, "magnitude_l2-0.5", "random-0.5-seed1", "random-0.5-seed2"]
+    assert found == expected
+    # all random masks of nothing are one
+    first = _ids("prune.scorers=[random]", f"prune.quantise={{bits: 4, when: {when}}}",
+                 "prune.seeds=[1, 2]")  # fmt: skip
+    assert [cell for cell in first if cell.startswith("random-0-")] == (
+        ["random-0-seed1"] if has_dense else []
+    )

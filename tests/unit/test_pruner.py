@@ -138,3 +138,23 @@ def test_transfer_of_blocks_is_refused(tmp_path: Path) -> None:
     pruner = Pruner(tiny_model("gpt2"), byte_tokenizer(), recipe, [spec])
     with pytest.raises(UsageError, match="cannot transfer a plan that removes units of kind ffn"):
         pruner.prune(spec)
+
+
+def test_pass_over_rounded_weights_is_another_one(passes: list[list[object]]) -> None:
+    variants = {
+        "plain": {},
+        "scores": {"quantise": {"bits": 2, "when": "scores"}},
+        "joint": {"quantise": {"bits": 2, "when": "joint"}},
+        "after": {"quantise": {"bits": 2, "when": "after"}},
+    }
+    recipe = _recipe(scorers=["gate_gradient"], variants=variants)
+    specs, model = _specs(recipe), tiny_model("gpt2", seed=3)
+    pruner = Pruner(model, byte_tokenizer(), recipe, specs)
+    plans = {str(spec.variant): pruner.prune(spec).report.plan for spec in specs}
+    # what is rounded afterwards is scored as it is, and `joint` as `scores`
+    assert len(passes) == 2
+    assert plans["plain"].scores == plans["after"].scores
+    assert plans["scores"].scores == plans["joint"].scores != plans["plain"].scores
+    for spec in specs:
+        text = calibration_module.calibration_set(spec.calibration, None)  # type: ignore[arg-type]
+        assert plans[str(spec.variant)] == prune(model, spec, calibration=text).report.plan

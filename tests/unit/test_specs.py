@@ -134,10 +134,11 @@ def test_grid_hands_its_shared_settings_to_every_cell() -> None:
         compensate="bias",
         min_per_layer=0,
         calibration={"corpus": "ptb"},
+        quantise={"bits": 4, "when": "before"},
     )
     (cell,) = grid.cells(SEEDED, CALIBRATED)
     shared = set(PruneGrid.model_fields) & set(PruneSpec.model_fields)
-    assert len(shared) == 9
+    assert len(shared) == 10
     for field in shared:
         assert getattr(cell, field) == getattr(grid, field), field
 

@@ -164,7 +164,7 @@ def _before(record: RunRecord) -> dict[str, CellRecord]:
 def _controls(
     by_place: dict[tuple[str, float, str], list[CellRecord]], cells: list[CellRecord], scale: Scale
 ) -> dict[int, Reading]:
-    """The dense model trained on the same budget, by seed.
+    """The dense model trained on the same budget by plain fine-tuning, by seed.
 
     Where it was trained in several ways, as at several rates, the best of them is the control: a
     worse one would flatter every recovery. Seeds count first: few would make an interval worse.
@@ -172,7 +172,8 @@ def _controls(
     budget = budget_of(cells[0].recover_spec or {})
     candidates = []
     for (arm, _, _), found in by_place.items():
-        if arm == DENSE and budget_of(found[0].recover_spec or {}) == budget:
+        spec = found[0].recover_spec or {}
+        if arm == DENSE and spec["methods"] == FULL and budget_of(spec) == budget:
             readings = {seed_of(cell): scale.read(cell) for cell in found}
             candidates.append({seed: one for seed, one in readings.items() if one is not None})
     sign = -1 if scale.higher_is_better else 1
