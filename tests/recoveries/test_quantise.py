@@ -270,5 +270,6 @@ def test_rounding_around_a_pruning_in_one_go_is_refused_while_training(
 ) -> None:
     quantise = {"bits": BITS, "when": when}
     prune = PruneSpec(scorer="magnitude_l2", fraction=0.4, quantise=quantise)
+    recover = spec_of({"gradual": {"num_updates": 2}})
     with pytest.raises(UsageError, match=f"when: {when}` rounds weights around"):
-        pruned_in_training(tiny_model("gpt2"), prune, spec_of({"gradual": {"num_updates": 2}}), text)
+        pruned_in_training(tiny_model("gpt2"), prune, recover, text)
