@@ -46,6 +46,7 @@ def dry_run(recipe: Recipe) -> Preview:
     Raises:
         UsageError, DataError, CheckpointError: as the run itself would.
     """
+    from sentinel_research.data.defined import define_corpora
     from sentinel_research.data.mirror import use_mirror
     from sentinel_research.evaluation import find_tasks
     from sentinel_research.evaluation.limits import check_examples, check_limits
@@ -53,6 +54,7 @@ def dry_run(recipe: Recipe) -> Preview:
     cells = plan_cells(recipe)
     if recipe.data is not None:
         use_mirror(recipe.data)
+    define_corpora(recipe.corpora)
     find_tasks(recipe.evaluate.tasks)
     check_examples(recipe.evaluate)
     lines = _stages(recipe)

@@ -59,6 +59,7 @@ def run(
         UsageError: for a request that cannot be carried out, or a folder of another recipe.
         CheckFailedError: at the end, if a check on the results failed; the record is complete.
     """
+    from sentinel_research.data.defined import define_corpora
     from sentinel_research.data.mirror import use_mirror
     from sentinel_research.evaluation import find_tasks
     from sentinel_research.evaluation.limits import check_examples
@@ -67,6 +68,7 @@ def run(
     all_cells = plan_cells(recipe)
     if recipe.data is not None:
         use_mirror(recipe.data)
+    define_corpora(recipe.corpora)
     find_tasks(recipe.evaluate.tasks)
     check_examples(recipe.evaluate)
     folder = output or default_folder(recipe)
@@ -196,8 +198,13 @@ def _reads_synthetic_data(recipe: Recipe) -> bool:
         long_context.corpus if long_context else None,
         recipe.prune.calibration.corpus if recipe.prune and recipe.prune.calibration else None,
     }
-    tasks = recipe.evaluate.tasks
-    return "synthetic" in corpora or any(task.startswith("sentinel_synthetic") for task in tasks)
+    made = {"synthetic"}
+    for name, spec in recipe.corpora.items():
+        made |= {name} if spec.corpus in made else set()
+    measured = {
+        task.removesuffix("_validation").removeprefix("sentinel_") for task in recipe.evaluate.tasks
+    }
+    return not made.isdisjoint(corpora | measured)
 
 
 def _prepare(

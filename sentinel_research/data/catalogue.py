@@ -47,10 +47,12 @@ class Corpus:
     """`train`, `validation` and `test`, as far as they exist; empty for `generate`."""
     generate: Callable[[str], Dataset] | None = None
     """Makes a split by name, for corpora that are not rows of one dataset."""
+    generated: tuple[str, ...] = ("train", "validation", "test")
+    """The splits that `generate` makes."""
 
     def split_names(self) -> list[str]:
         """The splits that can be loaded."""
-        return list(self.splits) if self.generate is None else ["train", "validation", "test"]
+        return list(self.splits) if self.generate is None else list(self.generated)
 
 
 def _synthetic(split: str) -> Dataset:
@@ -160,3 +162,11 @@ CORPORA: dict[str, Corpus] = {
     ),
 }
 """All corpora by name. TinyStories' own validation split is not used, because mirrors lack it."""
+
+DEFINED: dict[str, Corpus] = {}
+"""What the recipe of this process defines beside them, see `data.defined`."""
+
+
+def known_corpora() -> dict[str, Corpus]:
+    """All corpora that can be loaded now, by name."""
+    return {**CORPORA, **DEFINED}

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from datasets import Dataset, DatasetDict
 
 from sentinel_research.data import gutenberg, mirror
-from sentinel_research.data.catalogue import CORPORA, Corpus, Source
+from sentinel_research.data.catalogue import Corpus, Source, known_corpora
 from sentinel_research.data.provenance import Provenance, attach, hash_texts, provenance_of
 from sentinel_research.errors import DataError, UsageError, did_you_mean
 
@@ -31,7 +31,7 @@ def load_corpus(name: str, split: str) -> Dataset:
     """Load one split of a named corpus.
 
     Args:
-        name: A key of `CORPORA`.
+        name: A key of `known_corpora()`.
         split: `train`, `validation` or `test`.
 
     Returns:
@@ -70,9 +70,10 @@ def _documents(name: str, split: str, *_places: Path | None) -> Dataset:
     documents = Dataset.from_dict(
         {
             "doc_id": [f"{name}-{split}-{index}" for index in range(len(texts))],
-            **found.columns,
             "num_words": [count_words(text) for text in found.originals],
             "num_bytes": [len(text.encode()) for text in found.originals],
+            # of documents of another corpus its own names and counts
+            **found.columns,
         }
     )
     provenance = replace(
@@ -81,11 +82,16 @@ def _documents(name: str, split: str, *_places: Path | None) -> Dataset:
     return attach(documents, provenance)
 
 
+def forget_documents() -> None:
+    """Read everything again when it is asked for next."""
+    _documents.cache_clear()
+
+
 def load_task_dataset(corpus: str, split: str = "test", **_ignored: Any) -> DatasetDict:
     """One split of a corpus, for `custom_dataset` in a task's YAML.
 
     Args:
-        corpus: A key of `CORPORA`, from the YAML's `dataset_kwargs`.
+        corpus: A key of `known_corpora()`, from the YAML's `dataset_kwargs`.
         split: The split that the task evaluates, likewise.
         **_ignored: lm-eval passes the task's metadata and all model arguments as well.
 
@@ -106,11 +112,12 @@ def count_words(text: str) -> int:
 
 
 def _lookup(name: str) -> Corpus:
-    if name not in CORPORA:
+    known = known_corpora()
+    if name not in known:
         raise UsageError(
-            f"unknown corpus '{name}'", f"{did_you_mean(name, CORPORA)} See: sentinel ls corpora"
+            f"unknown corpus '{name}'", f"{did_you_mean(name, known)} See: sentinel ls corpora"
         )
-    return CORPORA[name]
+    return known[name]
 
 
 class _Found(NamedTuple):

@@ -17,11 +17,12 @@ _KEY = "sentinel_provenance"
 class Provenance:
     """Where a dataset came from and what exactly it held when it was loaded."""
 
-    source: Literal["mirror", "hub", "gutenberg", "synthetic"]
+    source: Literal["mirror", "hub", "gutenberg", "synthetic", "files"]
     """`mirror`: a local folder; `hub`: the Hugging Face hub or its local cache; `gutenberg`:
-    downloaded from Project Gutenberg; `synthetic`: generated here, not natural language."""
+    downloaded from Project Gutenberg; `synthetic`: generated here, not natural language; `files`:
+    the user's own."""
     repo_id: str
-    """Hub repository, or a description of the generator."""
+    """Hub repository, a description of the generator, or the path of files."""
     config: str | None
     """Configuration of the repository."""
     split: str
@@ -33,7 +34,9 @@ class Provenance:
     revision: str | None = None
     """Hub commit, where it is known."""
     files: Mapping[str, str] = field(default_factory=dict)
-    """SHA-256 of each file read, by its name relative to the repository (mirror, gutenberg)."""
+    """SHA-256 of each file read, by its name below the repository or path (not hub, synthetic)."""
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    """Documents that filters left out of the split, by their reason."""
 
 
 def hash_texts(texts: Iterable[str]) -> str:

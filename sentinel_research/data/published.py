@@ -1,6 +1,6 @@
 """Corpora by the names that published scripts give them, beside their own."""
 
-from sentinel_research.data.catalogue import CORPORA
+from sentinel_research.data.catalogue import known_corpora
 from sentinel_research.errors import UsageError, did_you_mean
 
 PUBLISHED_NAMES = {
@@ -28,7 +28,7 @@ def corpus_named(dataset: str, *, needs_validation: bool = False) -> str:
     corpus = PUBLISHED_NAMES.get(dataset, dataset)
     usable = [
         name
-        for name, one in CORPORA.items()
+        for name, one in known_corpora().items()
         if not needs_validation or "validation" in one.split_names()
     ]
     if corpus not in usable:

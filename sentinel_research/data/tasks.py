@@ -1,5 +1,8 @@
 """lm-eval's tasks by name, and the project's own: where their YAML files are, what they are."""
 
+import atexit
+import shutil
+import tempfile
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -9,7 +12,11 @@ import yaml
 
 from sentinel_research.errors import DataError, UsageError, did_you_mean
 
+PERPLEXITY = "perplexity/_perplexity.yaml.inc"
+"""Below `task_folder()`, what all perplexity tasks include."""
+
 _PACKAGE = Path(__file__).resolve().parent.parent
+_GENERATED: dict[str, str] = {}
 
 
 class _Loader(yaml.SafeLoader):
@@ -43,6 +50,11 @@ def task_folder() -> Path:
     return installed
 
 
+def generated_tasks() -> dict[str, str]:
+    """Tasks that have no file, as YAML by name; whoever changes them changes what is found."""
+    return _GENERATED
+
+
 def list_tasks() -> list[tuple[str, str]]:
     """Name and one-line description of each of the project's tasks and groups, by name.
 
@@ -64,14 +76,14 @@ def find_tasks(names: Sequence[str]) -> Any:
     Raises:
         UsageError: for a name that neither the project nor lm-eval knows.
     """
-    folder = str(task_folder())
-    manager = _task_manager(folder, include_defaults=False)
+    folders = (str(task_folder()), *_written(tuple(_GENERATED.items())))
+    manager = _task_manager(folders, include_defaults=False)
     if all(name in manager.task_index for name in names):
         return manager
-    manager = _task_manager(folder, include_defaults=True)
+    manager = _task_manager(folders, include_defaults=True)
     for name in names:
         if name not in manager.task_index:
-            ours = [task for task, _ in list_tasks()]
+            ours = [*_GENERATED, *(task for task, _ in list_tasks())]
             near = did_you_mean(name, manager.task_index).split(" Known:")[0]
             question = f"{near} " if near.startswith("Did") else ""
             raise UsageError(
@@ -83,11 +95,23 @@ def find_tasks(names: Sequence[str]) -> Any:
 
 
 @lru_cache(maxsize=8)
-def _task_manager(folder: str, *, include_defaults: bool) -> Any:
+def _task_manager(folders: tuple[str, ...], *, include_defaults: bool) -> Any:
     """Indexed once per process: lm-eval's 14,000 task files take ten seconds."""
     from lm_eval.tasks import TaskManager
 
-    return TaskManager(include_path=folder, include_defaults=include_defaults)
+    return TaskManager(include_path=list(folders), include_defaults=include_defaults)
+
+
+@lru_cache(maxsize=8)
+def _written(tasks: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
+    """A folder with these tasks as files, which lm-eval wants; gone when the process ends."""
+    if not tasks:
+        return ()
+    folder = Path(tempfile.mkdtemp(prefix="tasks-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for name, content in tasks:
+        (folder / f"{name}.yaml").write_text(content, encoding="utf-8")
+    return (str(folder),)
 
 
 def _described(path: Path) -> tuple[str, str]:

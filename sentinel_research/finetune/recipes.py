@@ -190,9 +190,9 @@ def _validation(
     request: FinetuneRequest, corpus: str, num_steps: int, per_epoch: int
 ) -> dict[str, Any]:
     """When the loss is measured while training; never where a corpus has no text for it."""
-    from sentinel_research.data.catalogue import CORPORA
+    from sentinel_research.data.catalogue import known_corpora
 
-    if "validation" not in CORPORA[corpus].split_names():
+    if "validation" not in known_corpora()[corpus].split_names():
         if request.eval_interval is not None or request.early_stop_patience is not None:
             raise UsageError(
                 f"the corpus {corpus} has no validation split, which --eval_interval and "

@@ -7,6 +7,7 @@ identifies everything that can change a number, so that a run folder never mixes
 from sentinel_research.specs.agency import AgencySpec, GateMode, StatePolicy
 from sentinel_research.specs.base import Spec
 from sentinel_research.specs.compare import ArchitectureSpec, CompareSpec, MatchSpec
+from sentinel_research.specs.corpus import CorpusSpec, FilterSpec
 from sentinel_research.specs.granularity import Granularity
 from sentinel_research.specs.long_context import LongContextSpec
 from sentinel_research.specs.model import ModelSpec
@@ -27,7 +28,9 @@ __all__ = [
     "ArchitectureSpec",
     "CalibrationSpec",
     "CompareSpec",
+    "CorpusSpec",
     "EvalSpec",
+    "FilterSpec",
     "GateMode",
     "Granularity",
     "LongContextSpec",

@@ -1,10 +1,13 @@
 """Everything one run needs, from model to report."""
 
+from typing import Annotated
+
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from sentinel_research.specs.base import Spec
 from sentinel_research.specs.compare import CompareSpec
+from sentinel_research.specs.corpus import CorpusSpec
 from sentinel_research.specs.long_context import LongContextSpec
 from sentinel_research.specs.model import ModelSpec
 from sentinel_research.specs.prune import PruneGrid
@@ -57,6 +60,11 @@ class Recipe(Spec):
     """One or two sentences for the report."""
     data: str | None = None
     """Mirror folder laid out as hub repositories; else `SENTINEL_DATA`, else the hub."""
+    corpora: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], CorpusSpec] = Field(
+        default_factory=dict
+    )
+    """Corpora of this recipe's own by name, from files or filtered. Everything that names a corpus
+    can name them, and task `sentinel_NAME` measures the perplexity of NAME's test split."""
     model: ModelSpec
     """The model; in a comparison of architectures what they share: tokenizer and device."""
     train: TrainSpec | None = None
