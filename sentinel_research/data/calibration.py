@@ -1,39 +1,22 @@
 """Token ids for calibration, by the model's own tokenizer.
 
-Calibration text is a corpus' train split, or the training documents of an lm-eval task. A task's
-prompts and answers become tokens as in lm-eval 0.4.13 (`HFLM.tok_encode`, `TemplateLM._encode_pair`
-and `loglikelihood`), so that a calibrated scorer differentiates the loss that is evaluated:
-
-- special tokens are those that the tokenizer adds by itself, or as `add_bos_token` says;
-- white space at the end of a prompt belongs to the answer;
-- the answer's tokens are those of the whole text behind as many as the prompt alone has;
-- an empty prompt becomes one prefix token: the given one, BOS, or EOS.
+Calibration text is a corpus' train split, or the training documents of an lm-eval task, in the
+tokens of the evaluation (`answers`): a calibrated scorer differentiates the loss that is evaluated.
 """
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from sentinel_research.data.corpora import FITTED_SPLIT, load_corpus
-from sentinel_research.data.packing import sample_sequences, separator_id
-from sentinel_research.errors import DataError, UsageError
+from sentinel_research.data.packing import sample_sequences
+from sentinel_research.errors import DataError
 from sentinel_research.specs import CalibrationSpec, Recipe
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from sentinel_research.data.calibration_set import CalibrationSet
-    from sentinel_research.data.task_documents import TaskText
-
-
-class _Encoded(NamedTuple):
-    """A document as tokens."""
-
-    context: list[int]
-    """At least one token."""
-    target: list[int]
-    """The tokens that count in the loss."""
 
 
 def calibration_set(
@@ -75,16 +58,11 @@ def calibration_set(
             texts, tokenizer, spec.num_sequences, spec.sequence_length, spec.seed
         )
         return CalibrationSet.of(torch.from_numpy(sequences))
-    from sentinel_research.data.task_documents import text_of
+    from sentinel_research.data.answers import Encoder, encode_documents
 
-    task, documents = drawn_documents(spec)
-    encoder = _Encoder(tokenizer, add_bos_token, prefix_token_id)
-    return _padded(
-        [
-            _fitted(encoder.encode(text), text, spec)
-            for text in (text_of(task, document) for document in documents)
-        ]
-    )
+    encoder = Encoder(tokenizer, add_bos_token, prefix_token_id)
+    length, name = spec.sequence_length, "calibration.sequence_length"
+    return encode_documents(*drawn_documents(spec), encoder, length, name)
 
 
 def calibration_sets(
@@ -142,84 +120,3 @@ def drawn_documents(spec: CalibrationSpec) -> Drawn:
         )
     order = np.random.default_rng(spec.seed).permutation(len(documents))
     return Drawn(task, [documents[int(index)] for index in order[: spec.num_sequences]])
-
-
-class _Encoder:
-    """lm-eval's way from texts to tokens; the module says what it is."""
-
-    def __init__(
-        self,
-        tokenizer: "PreTrainedTokenizerBase",
-        add_bos_token: bool | None,
-        prefix_token_id: int | None,
-    ) -> None:
-        prefix = separator_id(tokenizer) if prefix_token_id is None else prefix_token_id
-        if prefix is None:
-            raise UsageError(
-                "this model's tokenizer has neither a BOS nor an EOS token to start a text with",
-                "add prefix_token_id=N to model_args, or `evaluate.prefix_token_id` to the recipe",
-            )
-        self._tokenizer = tokenizer
-        self._add_bos_token = add_bos_token
-        self._prefix = prefix
-        self._prefix_text = str(tokenizer.decode(prefix))
-
-    def encode(self, text: "TaskText") -> _Encoded:
-        """Tokens of a prompt and of its answer."""
-        if text.is_whole:
-            return _Encoded([self._prefix], self._tokens(text.target))
-        if not text.context:
-            target = self._tokens(text.target, add_special_tokens=False)
-            # an answer that begins with the prefix token brings its own
-            if target[:1] == [self._prefix]:
-                return _Encoded(target[:1], target[1:])
-            return _Encoded([self._prefix], target)
-        prompt = text.context.rstrip()
-        context = self._tokens(prompt)
-        whole = self._tokens(text.context + text.target)
-        return _Encoded(context, whole[len(context) :])
-
-    def _tokens(self, text: str, add_special_tokens: bool | None = None) -> list[int]:
-        if add_special_tokens is None:
-            starts = text.startswith(self._prefix_text)
-            add_special_tokens = False if starts else self._add_bos_token
-        given = {} if add_special_tokens is None else {"add_special_tokens": add_special_tokens}
-        return list(self._tokenizer.encode(text, verbose=False, **given))
-
-
-def _fitted(encoded: _Encoded, text: "TaskText", spec: CalibrationSpec) -> _Encoded:
-    """The same in at most `sequence_length` tokens, with every token of the answer."""
-    context, target = encoded
-    if not context or not target:
-        raise DataError(
-            f"a {'prompt' if target else 'target'} of the task '{spec.task}' has no token: "
-            f"{text.target[:80]!r} behind {text.context[-80:]!r}",
-            "This tokenizer cannot represent it: calibrate on another task or corpus.",
-        )
-    if text.is_whole:
-        return _Encoded(context, target[: spec.sequence_length - len(context)])
-    if len(target) >= spec.sequence_length:
-        raise DataError(
-            f"an answer of the task '{spec.task}' has {len(target)} tokens, which do not fit "
-            f"behind a prompt into sequences of {spec.sequence_length}",
-            f"Set `calibration.sequence_length` to {len(target) + 1} or more.",
-        )
-    return _Encoded(context[-(spec.sequence_length - len(target)) :], target)
-
-
-def _padded(sequences: Sequence[_Encoded]) -> "CalibrationSet":
-    """Sequences padded on the right to the longest; the padding's token id is 0."""
-    import torch
-
-    from sentinel_research.data.calibration_set import CalibrationSet
-
-    longest = max(len(one.context) + len(one.target) for one in sequences)
-    ids = torch.zeros(len(sequences), longest, dtype=torch.int64)
-    is_text = torch.zeros_like(ids, dtype=torch.bool)
-    is_target = torch.zeros_like(is_text)
-    for row, (context, target) in enumerate(sequences):
-        end = len(context) + len(target)
-        ids[row, :end] = torch.tensor(context + target)
-        is_text[row, :end] = True
-        is_target[row, len(context) : end] = True
-    return CalibrationSet(ids, is_text, is_target)

@@ -12,28 +12,47 @@ from transformers.trainer_utils import EvalLoopOutput
 from sentinel_research import distributed
 from sentinel_research.training.adjust import Adjustments, UpdateScaling
 
+IGNORED = -100
+"""Label of a position that is not trained on, as in transformers."""
+
 # official Mamba marks it so: decay would pull every half-life towards one token
 _NEVER_DECAYED = ("A_log",)
 
 
 class BlockDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
-    """Packed token blocks `[num_sequences, sequence_length]` as Trainer's examples."""
+    """Token blocks as Trainer's examples.
 
-    def __init__(self, blocks: Int64[np.ndarray, "num_blocks sequence_length"]) -> None:
+    Args:
+        blocks: Token ids.
+        labels: What every position is trained on, `IGNORED` for nothing; its own token by default.
+    """
+
+    def __init__(
+        self,
+        blocks: Int64[np.ndarray, "num_blocks sequence_length"],
+        labels: Int64[np.ndarray, "num_blocks sequence_length"] | None = None,
+    ) -> None:
+        self.is_whole = labels is None
+        """Whether every token is trained on."""
         self._blocks = torch.from_numpy(blocks.astype(np.int64))
+        self._labels = self._blocks
+        if labels is not None:
+            self._labels = torch.from_numpy(labels.astype(np.int64))
 
     def __len__(self) -> int:
         return len(self._blocks)
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        block = self._blocks[index]
-        return {"input_ids": block, "labels": block}
+        return {"input_ids": self._blocks[index], "labels": self._labels[index]}
 
     def share(self, batch_size: int) -> Iterator[dict[str, torch.Tensor]]:
         """Batches of those blocks that are this process' own; every block is that of one."""
-        own = self._blocks[distributed.process_index() :: distributed.num_processes()]
-        for batch in own.split(batch_size):
-            yield {"input_ids": batch, "labels": batch}
+        own = slice(distributed.process_index(), None, distributed.num_processes())
+        batches = zip(
+            self._blocks[own].split(batch_size), self._labels[own].split(batch_size), strict=True
+        )
+        for blocks, labels in batches:
+            yield {"input_ids": blocks, "labels": labels}
 
 
 class AdjustedTrainer(Trainer):
@@ -104,25 +123,25 @@ class AdjustedTrainer(Trainer):
         ignore_keys: list[str] | None = None,
         metric_key_prefix: str = "eval",
     ) -> EvalLoopOutput:
-        """The mean loss over all blocks, in several processes of their shares.
+        """The mean loss over all predicted tokens, in several processes of their shares.
 
         Trainer fills the last batches of the processes up with blocks of the first ones, and counts
-        those twice.
+        those twice; and a batch with few labels counts there as much as one with many.
         """
-        if distributed.num_processes() == 1:
-            return super().evaluation_loop(
-                dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
-            )
         blocks, model = dataloader.dataset, self.model
         # what `train` gives
         assert isinstance(blocks, BlockDataset)
         assert model is not None
+        if distributed.num_processes() == 1 and blocks.is_whole:
+            return super().evaluation_loop(
+                dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
+            )
         model.eval()
         total = torch.zeros(2, dtype=torch.float64, device=self.args.device)
         for batch in blocks.share(self.args.eval_batch_size):
             loss, _, _ = self.prediction_step(model, batch, prediction_loss_only=True)
             assert loss is not None
-            number = len(batch["input_ids"])
+            number = int((batch["labels"][:, 1:] != IGNORED).sum())
             total += torch.stack([loss.double() * number, torch.full_like(loss, number).double()])
         losses, number = self.accelerator.reduce(total, "sum").tolist()
         metrics = {f"{metric_key_prefix}_loss": losses / number}

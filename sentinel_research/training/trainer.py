@@ -44,6 +44,7 @@ from sentinel_research.training.watch import (
 )
 
 Blocks = Int64[np.ndarray, "num_blocks sequence_length"]
+Labels = Int64[np.ndarray, "num_blocks sequence_length"]
 
 
 def train(
@@ -53,6 +54,8 @@ def train(
     folder: Path,
     *,
     validation: Blocks | None = None,
+    labels: Labels | None = None,
+    validation_labels: Labels | None = None,
     progress: Progress | None = None,
     adjustments: Adjustments | None = None,
     tokenizer: PreTrainedTokenizerBase | None = None,
@@ -69,6 +72,8 @@ def train(
             them. The last ones that do not fill a batch are never used: all steps are alike.
         folder: Checkpoints go here; an interrupted run with the same folder resumes.
         validation: Token ids of the same length for `spec.validate_every`.
+        labels: Tokens to predict, where they are not the blocks' own: -100 is no token.
+        validation_labels: Likewise for `validation`; given if and only if `labels` are.
         progress: Who is told about every step.
         adjustments: What a recovery changes about losses and updates.
         tokenizer: The model's, for `spec.samples`.
@@ -116,8 +121,8 @@ def train(
         scaling=scaling,
         model=model,
         args=training_arguments(spec, folder, model.device),
-        train_dataset=BlockDataset(blocks),
-        eval_dataset=None if validation is None else BlockDataset(validation),
+        train_dataset=BlockDataset(blocks, None if labels is None else labels[: len(blocks)]),
+        eval_dataset=None if validation is None else BlockDataset(validation, validation_labels),
         callbacks=callbacks,
     )
     measured = Measured(str(model.device), training_flops(model, blocks.shape[1]))
