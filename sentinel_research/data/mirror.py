@@ -22,6 +22,8 @@ VARIABLE = "SENTINEL_DATA"
 _LOG = logging.getLogger(__name__)
 # no part may start with a dot, so that a name cannot leave the mirror
 _REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+# the only expression that a stream can serve: rows from one on to another
+_ROWS = re.compile(r"(\w+)\[(\d*):(\d+)\]")
 _REVISION = re.compile(r"^hf://datasets/[^@]+@([0-9a-f]{40})/")
 # what datasets and huggingface_hub raise for a dataset that cannot be had
 _LOAD_ERRORS = (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError)
@@ -95,6 +97,50 @@ def load(
         _LOG.warning("mirror %s: %s; trying the hub", mirror, lack)
         return _load_hub(repo_id, config, split, f"the mirror {mirror}: {lack}", mirror)
     return _load_mirror(mirror, repo_id, config, split)
+
+
+def stream(repo_id: str, config: str | None, split: str) -> datasets.Dataset:
+    """Rows of a split of the hub, without fetching the rows after them.
+
+    Args:
+        repo_id: Hub name, `org/name`.
+        config: Configuration of the dataset; None is its default one.
+        split: Split with the rows to read, for example `validation[1800:2000]`.
+
+    Returns:
+        The rows; `provenance_of` tells where they came from.
+
+    Raises:
+        UsageError: if `split` names no rows.
+        DataError: if the hub cannot be reached, or has fewer rows.
+    """
+    match = _ROWS.fullmatch(split)
+    if match is None:
+        raise UsageError(f"'{split}' cannot be streamed", "Name rows, as in validation[:200].")
+    name, start, end = match.group(1), int(match.group(2) or 0), int(match.group(3))
+    try:
+        found = datasets.load_dataset(_checked(repo_id), config, split=name, streaming=True)
+        rows = list(found.skip(start).take(end - start))
+    except _LOAD_ERRORS as error:
+        raise DataError(
+            f"{repo_id}, config {config}, split {split} cannot be streamed from the hub: {error}",
+            f"Go online, or name a mirror that holds it by {VARIABLE}.",
+        ) from error
+    if len(rows) != end - start:
+        raise DataError(
+            f"{repo_id} on the hub has {len(rows)} rows of {split}, not {end - start}",
+            "Name rows that exist.",
+        )
+    dataset = datasets.Dataset.from_list(rows)
+    provenance = Provenance(
+        source="hub",
+        repo_id=repo_id,
+        config=config,
+        split=split,
+        num_documents=len(dataset),
+        text_sha256=hash_strings(dataset),
+    )
+    return attach(dataset, provenance)
 
 
 def _existing(folder: Path, origin: str) -> Path:

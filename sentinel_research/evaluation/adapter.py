@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 from sentinel_research.errors import DataError, UsageError, did_you_mean
 from sentinel_research.evaluation.arguments import PRUNING_ARGUMENTS, prune_spec_from_args
 from sentinel_research.evaluation.coverage import Coverage
-from sentinel_research.evaluation.limits import check_limits
+from sentinel_research.evaluation.limits import check_lengths, check_limits, report_cut
 from sentinel_research.evaluation.perplexity import RollingLogLikelihood
 from sentinel_research.specs import ModelSpec
 
@@ -182,8 +182,14 @@ class SentinelLM(HFLM):
         return super().loglikelihood(requests, disable_tqdm=disable_tqdm)
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        """HFLM's, after a check that no document was calibrated on."""
+        """HFLM's, after a check that no document was calibrated on; says which prompts are cut."""
         self._check_calibration(requests)
+        lengths = [len(self.tok_encode(request.args[0])) for request in requests]
+        rooms = [
+            self.max_length - request.args[1].get("max_gen_toks", self.max_gen_toks)
+            for request in requests
+        ]
+        report_cut(lengths, min(rooms, default=self.max_length))
         return super().generate_until(requests, disable_tqdm=disable_tqdm)
 
     def loglikelihood_rolling(
@@ -241,9 +247,15 @@ class SentinelLM(HFLM):
             )
         return int(prefix)
 
+    @property
+    def max_gen_toks(self) -> int:
+        """Tokens to generate where a task does not say: HFLM's 256, at most half of the window."""
+        return min(int(super().max_gen_toks), max(1, self.max_length // 2))
+
     def _loglikelihood_tokens(
         self, requests: list[Any], disable_tqdm: bool = False, override_bs: int | None = None
     ) -> list[tuple[float, bool]]:
+        check_lengths(requests, self.max_length)
         return super()._loglikelihood_tokens(
             requests, disable_tqdm=disable_tqdm or self._quiet, override_bs=override_bs
         )

@@ -9,7 +9,7 @@ And a document that cannot be scored as it should is an error before anything is
 import hashlib
 import json
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from lm_eval.api.instance import Instance
@@ -58,27 +58,22 @@ class BenchmarkTask(ConfigurableTask):
             num_fewshot: How many.
 
         Returns:
-            The first of the split with `sampler: first_n`; otherwise drawn by the seed and the
-            document, never the document itself.
+            The first of the split with `sampler: first_n`, as in lm-eval; otherwise drawn by the
+            seed and the document, never the document itself.
 
         Raises:
             UsageError: if there are not as many.
         """
         pool = self.fewshot_docs()
         if self.config.fewshot_config.sampler == "first_n":
-            order: Iterable[int] = range(len(pool))
+            found = [pool[index] for index in range(min(num_fewshot, len(pool)))]
         else:
             key = json.dumps(doc, sort_keys=True, default=str)
             digest = hashlib.sha256(f"{self._fewshot_seed} {key}".encode()).digest()
             # one more, should the document be among them
             count = min(num_fewshot + 1, len(pool))
-            order = random.Random(digest).sample(range(len(pool)), count)  # noqa: S311
-        found: list[dict[str, Any]] = []
-        for index in order:
-            if len(found) == num_fewshot:
-                break
-            if (example := pool[index]) != doc:
-                found.append(example)
+            drawn = random.Random(digest).sample(range(len(pool)), count)  # noqa: S311
+            found = [pool[index] for index in drawn if pool[index] != doc][:num_fewshot]
         if len(found) < num_fewshot:
             raise UsageError(
                 f"num_fewshot = {num_fewshot}: the task '{self.config.task}' has only {len(found)} "
