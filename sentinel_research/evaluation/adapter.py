@@ -21,6 +21,7 @@ from sentinel_research.errors import DataError, UsageError, did_you_mean
 from sentinel_research.evaluation.arguments import PRUNING_ARGUMENTS, prune_spec_from_args
 from sentinel_research.evaluation.coverage import Coverage
 from sentinel_research.evaluation.limits import check_lengths, check_limits, report_cut
+from sentinel_research.evaluation.long_answers import split_answers
 from sentinel_research.evaluation.perplexity import RollingLogLikelihood
 from sentinel_research.specs import ModelSpec
 
@@ -256,9 +257,9 @@ class SentinelLM(HFLM):
         self, requests: list[Any], disable_tqdm: bool = False, override_bs: int | None = None
     ) -> list[tuple[float, bool]]:
         check_lengths(requests, self.max_length)
-        return super()._loglikelihood_tokens(
-            requests, disable_tqdm=disable_tqdm or self._quiet, override_bs=override_bs
-        )
+        pieces = split_answers(requests, self.max_length)
+        quiet = disable_tqdm or self._quiet
+        return pieces.join(super()._loglikelihood_tokens(pieces.requests, quiet, override_bs))
 
     def _check_calibration(self, requests: Sequence[Instance]) -> None:
         """`sentinel run` compares whole splits; lm-eval tells the model its documents only here."""

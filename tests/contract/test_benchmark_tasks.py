@@ -298,20 +298,65 @@ def test_prompts_longer_than_the_model_are_counted_once(
         assert message.startswith(f"{asked} of {asked} requests are longer than the {room} tokens")
 
 
-@pytest.mark.parametrize(
-    ("answer", "message"),
-    [("", "has no token"), ("x" * 65, "has 65 tokens, and the model reads 64")],
-    ids=["no token", "too long"],
-)
-def test_answer_that_a_model_cannot_score_is_refused(answer: str, message: str) -> None:
-    from lm_eval.api.instance import Instance
-
+def _small(max_length: int = 64) -> Any:
     from sentinel_research.evaluation.adapter import SentinelLM
 
-    model = SentinelLM(tiny_model("gpt2", n_positions=64).eval(), tokenizer=byte_tokenizer())
-    request = Instance("loglikelihood", {}, ("Question", answer), 0)
-    with pytest.raises(DataError, match=message):
-        model.loglikelihood([request])
+    model = tiny_model("gpt2", n_positions=max_length).double().eval()
+    return SentinelLM(model, tokenizer=byte_tokenizer(), batch_size=3)
+
+
+def _asked(answer: str) -> Any:
+    from lm_eval.api.instance import Instance
+
+    return Instance("loglikelihood", {}, ("Question", answer), 0)
+
+
+def test_answer_without_a_token_is_refused() -> None:
+    with pytest.raises(DataError, match="the answer '' has no token"):
+        _small().loglikelihood([_asked("")])
+
+
+def test_answer_longer_than_the_model_is_scored_in_pieces(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    import torch
+
+    model = _small()
+    answers = [" short", " " + "a longer answer " * 10, " other"]
+    with caplog.at_level(logging.WARNING, logger="sentinel_research"):
+        found = model.loglikelihood([_asked(answer) for answer in answers])
+    assert "1 of 3 answers are longer than the 64 tokens" in caplog.text
+    tokens = model.tok_encode("Question" + answers[1])
+    start = len(model.tok_encode("Question"))
+    expected = 0.0
+    for piece in range(start, len(tokens), 32):
+        end = min(piece + 32, len(tokens))
+        window = torch.tensor([tokens[max(0, end - 65) : end]])
+        with torch.no_grad():
+            log_probs = model.model(window[:, :-1]).logits[0].log_softmax(-1)
+        scored = log_probs.gather(1, window[0, 1:, None])[-(end - piece) :]
+        expected += float(scored.sum())
+    # float64 throughout; sums in another order
+    assert found[1][0] == pytest.approx(expected, rel=1e-9)
+    alone = [model.loglikelihood([_asked(answer)])[0] for answer in answers]
+    assert [value for value, _ in found] == pytest.approx([v for v, _ in alone], rel=1e-9)
+
+
+def test_correlation_of_equal_predictions_is_not_measured_with_its_reason(
+    benchmarks: Path,
+) -> None:
+    from sentinel_research.evaluation import evaluate
+    from sentinel_research.specs import EvalSpec
+
+    model = tiny_model("gpt2", n_positions=256).eval()
+    spec = EvalSpec(tasks=("sentinel_glue",), limit=1)
+    report = evaluate(model, byte_tokenizer(), spec)
+    measured = {f"{one.task}/{one.metric}" for one in report.measurements}
+    assert "sentinel_stsb/pearson" not in measured
+    assert "sentinel_glue/score" not in measured
+    assert "sentinel_sst2/acc" in measured
+    assert "all documents got the same prediction" in report.not_measured["sentinel_stsb/pearson"]
+    assert "one of the group's tasks" in report.not_measured["sentinel_glue/score"]
 
 
 def test_samples_of_every_task_are_strict_json(benchmarks: Path) -> None:
