@@ -186,11 +186,8 @@ class SentinelLM(HFLM):
         """HFLM's, after a check that no document was calibrated on; says which prompts are cut."""
         self._check_calibration(requests)
         lengths = [len(self.tok_encode(request.args[0])) for request in requests]
-        rooms = [
-            self.max_length - request.args[1].get("max_gen_toks", self.max_gen_toks)
-            for request in requests
-        ]
-        report_cut(lengths, min(rooms, default=self.max_length))
+        asked = [request.args[1].get("max_gen_toks", self.max_gen_toks) for request in requests]
+        report_cut(lengths, self.max_length - max(asked, default=0))
         return super().generate_until(requests, disable_tqdm=disable_tqdm)
 
     def loglikelihood_rolling(
@@ -247,6 +244,10 @@ class SentinelLM(HFLM):
                 "for character models the id of the newline is usual",
             )
         return int(prefix)
+
+    def tok_decode(self, tokens: Any, skip_special_tokens: bool = True) -> Any:
+        """HFLM's; the end token, which character models lack, is a text that no model writes."""
+        return "\0" if tokens is None else super().tok_decode(tokens, skip_special_tokens)
 
     @property
     def max_gen_toks(self) -> int:

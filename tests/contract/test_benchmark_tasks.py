@@ -342,6 +342,24 @@ def test_answer_longer_than_the_model_is_scored_in_pieces(
     assert [value for value, _ in found] == pytest.approx([v for v, _ in alone], rel=1e-9)
 
 
+def test_model_without_an_end_token_generates_answers(benchmarks: Path) -> None:
+    from sentinel_research.evaluation.adapter import SentinelLM
+
+    tokenizer = byte_tokenizer()
+    model = tiny_model("gpt2", n_positions=64).eval()
+    adapter = SentinelLM(model, tokenizer=tokenizer, batch_size=4, prefix_token_id=0)
+    tokenizer.eos_token = None
+    assert adapter.eot_token_id is None
+    results = lm_eval.simple_evaluate(
+        model=adapter,
+        tasks=["sentinel_squad"],
+        task_manager=find_tasks(["sentinel_squad"]),
+        limit=2,
+    )
+    assert results is not None
+    assert [len(row["resps"]) for row in results["samples"]["sentinel_squad"]] == [1, 1]
+
+
 def test_correlation_of_equal_predictions_is_not_measured_with_its_reason(
     benchmarks: Path,
 ) -> None:
