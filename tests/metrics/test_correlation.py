@@ -61,6 +61,18 @@ def test_standard_error_is_that_of_resampled_documents(value, stderr) -> None:
     assert stderr(right, given_) == pytest.approx(np.std(resampled), rel=0.05)
 
 
+def test_error_of_tied_ranks_that_do_not_rise_together_is_the_jackknifes() -> None:
+    rng = np.random.default_rng(3)
+    right = rng.choice([0.0, 1.0, 2.0], 400, p=[0.3, 0.5, 0.2])
+    given_ = np.array([0.0, 2.0, 1.0])[right.astype(int)] + rng.integers(0, 2, 400)
+    left_out = np.array(
+        [spearman(np.delete(right, item), np.delete(given_, item)) for item in range(400)]
+    )
+    jackknife = math.sqrt(399 / 400 * np.square(left_out - left_out.mean()).sum())
+    # both are exact; they differ in terms of 1 / 400
+    assert spearman_stderr(right, given_) == pytest.approx(jackknife, rel=0.01)
+
+
 def test_one_value_on_one_side_has_no_correlation_and_no_error() -> None:
     assert math.isnan(pearson([1.0, 1.0, 1.0], [0.0, 1.0, 2.0]))
     assert math.isnan(spearman([0.0], [0.5]))
