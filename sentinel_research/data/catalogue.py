@@ -31,6 +31,8 @@ class Source:
     """Undo WikiText's tokenisation with lm-eval's own rules; words are counted before."""
     mirror_only: bool = False
     """The hub has it not at all, or only with hundreds of gigabytes around it."""
+    streamed: bool = False
+    """Without a mirror of it, rows are streamed from the hub, which has a thousand files."""
     apart_from: str | None = None
     """Split expression whose texts are left out here, white space apart, where they come again."""
 
@@ -100,7 +102,7 @@ _PTB = partial(
 )
 _SHAKESPEARE = partial(Source, "karpathy/tiny_shakespeare", "default")
 _STORIES = partial(Source, "roneneldan/TinyStories", "default")
-_C4 = partial(Source, "allenai/c4", "en", mirror_only=True)
+_C4 = partial(Source, "allenai/c4", "en", streamed=True)
 _PILE = partial(Source, "EleutherAI/pile", "all", mirror_only=True)
 
 CORPORA: dict[str, Corpus] = {
@@ -142,7 +144,7 @@ CORPORA: dict[str, Corpus] = {
     ),
     "c4": Corpus(
         "C4, English: the first 2,000 web pages of its validation split, 1,600 of them to train, "
-        "200 to validate, 200 to test. From a mirror only.",
+        "200 to validate, 200 to test. Streamed, where no mirror holds it.",
         "https://arxiv.org/abs/1910.10683",
         {
             "train": _C4("validation[:1600]", apart_from="validation[1600:2000]"),

@@ -144,10 +144,10 @@ def _joined(source: Source) -> _Found:
             f"{mirror.mirror_folder() or 'nothing'} does not hold it",
             "Name a mirror that does, or choose another corpus. See: sentinel ls corpora",
         )
-    rows = mirror.load(source.repo_id, source.config, source.split)
+    rows = _rows(source, source.split)
     texts = rows[source.column][:]
     if source.apart_from is not None:
-        others = mirror.load(source.repo_id, source.config, source.apart_from)
+        others = _rows(source, source.apart_from)
         texts = _without(texts, others[source.column][:])
     if source.documents != "rows":
         size = len(texts) if source.documents == "whole" else ROWS_PER_BLOCK
@@ -155,6 +155,12 @@ def _joined(source: Source) -> _Found:
         texts = [source.separator.join(texts[start : start + size]) for start in starts]
     scored = [_detokenized(text) for text in texts] if source.detokenize else texts
     return _Found({"text": scored}, texts, provenance_of(rows))
+
+
+def _rows(source: Source, split: str) -> Dataset:
+    if source.streamed and not mirror.has_repository(source.repo_id):
+        return mirror.stream(source.repo_id, source.config, split)
+    return mirror.load(source.repo_id, source.config, split)
 
 
 def _without(texts: Sequence[str], others: Sequence[str]) -> list[str]:

@@ -22,6 +22,8 @@ VARIABLE = "SENTINEL_DATA"
 _LOG = logging.getLogger(__name__)
 # no part may start with a dot, so that a name cannot leave the mirror
 _REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+# the only expression that a stream can serve: rows from one on to another
+_ROWS = re.compile(r"(\w+)\[(\d*):(\d+)\]")
 _REVISION = re.compile(r"^hf://datasets/[^@]+@([0-9a-f]{40})/")
 # what datasets and huggingface_hub raise for a dataset that cannot be had
 _LOAD_ERRORS = (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError)
@@ -90,11 +92,52 @@ def load(
     mirror = mirror_folder(data)
     if mirror is None:
         return _load_hub(repo_id, config, split, f"no mirror is set ({VARIABLE})", mirror)
-    lack = _lack(mirror / repo_id, config, split)
-    if lack:
-        _LOG.warning("mirror %s: %s; trying the hub", mirror, lack)
-        return _load_hub(repo_id, config, split, f"the mirror {mirror}: {lack}", mirror)
-    return _load_mirror(mirror, repo_id, config, split)
+    found = _builder(mirror / repo_id, config, split)
+    if isinstance(found, str):
+        _LOG.warning("mirror %s: %s; trying the hub", mirror, found)
+        return _load_hub(repo_id, config, split, f"the mirror {mirror}: {found}", mirror)
+    return _load_mirror(mirror / repo_id, repo_id, found, config, split)
+
+
+def stream(repo_id: str, config: str | None, split: str) -> datasets.Dataset:
+    """Rows of a split of the hub with their provenance, without fetching those after them.
+
+    Args:
+        repo_id: Hub name, `org/name`.
+        config: Configuration of the dataset; None is its default one.
+        split: Split with the rows to read, for example `validation[1800:2000]`.
+
+    Raises:
+        UsageError: if `split` names no rows.
+        DataError: if the hub cannot be reached, or has fewer rows.
+    """
+    match = _ROWS.fullmatch(split)
+    if match is None:
+        raise UsageError(f"'{split}' cannot be streamed", "Name rows, as in validation[:200].")
+    name, start, end = match.group(1), int(match.group(2) or 0), int(match.group(3))
+    try:
+        found = datasets.load_dataset(_checked(repo_id), config, split=name, streaming=True)
+        rows = list(found.skip(start).take(end - start))
+    except _LOAD_ERRORS as error:
+        raise DataError(
+            f"{repo_id}, config {config}, split {split} cannot be streamed from the hub: {error}",
+            f"Go online, or name a mirror that holds it by {VARIABLE}.",
+        ) from error
+    if len(rows) != end - start:
+        raise DataError(
+            f"{repo_id} on the hub has {len(rows)} rows of {split}, not {end - start}",
+            "Name rows that exist.",
+        )
+    dataset = datasets.Dataset.from_list(rows)
+    provenance = Provenance(
+        source="hub",
+        repo_id=repo_id,
+        config=config,
+        split=split,
+        num_documents=len(dataset),
+        text_sha256=hash_strings(dataset),
+    )
+    return attach(dataset, provenance)
 
 
 def _existing(folder: Path, origin: str) -> Path:
@@ -117,35 +160,53 @@ def _split_names(split: str) -> set[str]:
     return {part.strip().split("[")[0] for part in split.split("+")}
 
 
-def _lack(folder: Path, config: str | None, split: str) -> str:
-    """What the mirror lacks and what it has instead; empty if it has the split."""
+def _builder(folder: Path, config: str | None, split: str) -> datasets.DatasetBuilder | str:
+    """What reads a folder of the mirror; or, as text, what it lacks and what it has instead.
+
+    One builder serves everything: each reads the card anew, which takes a quarter of a second for
+    the 58 configurations of MMLU.
+    """
     if not folder.is_dir():
         return f"it has no folder {folder.name}"
     try:
-        configs = datasets.get_dataset_config_names(str(folder))
-        if config is not None and config not in configs:
-            return f"config '{config}' is missing, it has: {', '.join(configs)}"
-        files = datasets.load_dataset_builder(str(folder), config).config.data_files
+        builder = datasets.load_dataset_builder(str(folder), config)
     except _LOAD_ERRORS as error:
+        lack = _lacking_config(folder, config)
+        if lack:
+            return lack
         raise _damaged(folder, error) from error
-    splits = [str(name) for name in files or {}]
+    splits = [str(name) for name in builder.config.data_files or {}]
     missing = [name for name in _split_names(split) if name not in splits]
     if missing:
         has = ", ".join(splits) or "none"
-        return f"split '{missing[0]}' of '{config or configs[0]}' is missing, it has: {has}"
-    return ""
+        name = config or builder.config.name
+        return f"split '{missing[0]}' of '{name}' is missing, it has: {has}"
+    return builder
 
 
-def _load_mirror(mirror: Path, repo_id: str, config: str | None, split: str) -> datasets.Dataset:
-    folder = mirror / repo_id
+def _lacking_config(folder: Path, config: str | None) -> str:
+    """That a configuration is missing, and which there are; empty if it is there."""
     try:
-        builder = datasets.load_dataset_builder(str(folder), config)
+        configs = datasets.get_dataset_config_names(str(folder))
+    except _LOAD_ERRORS as error:
+        raise _damaged(folder, error) from error
+    if config is None or config in configs:
+        return ""
+    return f"config '{config}' is missing, it has: {', '.join(configs)}"
+
+
+def _load_mirror(
+    folder: Path, repo_id: str, builder: datasets.DatasetBuilder, config: str | None, split: str
+) -> datasets.Dataset:
+    try:
         checksums = _checksums(builder.config.data_files or {}, folder)
         # datasets 5.2 names its cache by folder and README alone and would serve replaced files'
         # old rows, or another mirror's: we name it by content
         content = hashlib.sha256(json.dumps(checksums, sort_keys=True).encode()).hexdigest()
         cache = Path(datasets.config.HF_DATASETS_CACHE) / "sentinel_research" / content[:32]
-        dataset = datasets.load_dataset(str(folder), config, split=split, cache_dir=str(cache))
+        place = cache / f"{repo_id.replace('/', '___')}-{builder.config.name}"
+        builder.download_and_prepare(output_dir=str(place))
+        dataset = builder.as_dataset(split=split)
     except ValueError as error:
         # the files were read: the expression selects nothing, or is none
         raise DataError(

@@ -18,6 +18,14 @@ PERPLEXITY = "perplexity/_perplexity.yaml.inc"
 _PACKAGE = Path(__file__).resolve().parent.parent
 _GENERATED: dict[str, str] = {}
 
+_NO_RECORD = "imports a module that transformers 5 no longer has"
+_REPLACED = {
+    "record": ("sentinel_record", _NO_RECORD),
+    "super-glue-lm-eval-v1": ("sentinel_superglue", f"contains record, which {_NO_RECORD}"),
+    "squadv2": ("sentinel_squad_v2", "fetches the script of its metrics once all is computed"),
+}
+_WORKING_PILE = "pile_10k"
+
 
 class _Loader(yaml.SafeLoader):
     """YAML as lm-eval's tasks use it; the functions they name are not imported."""
@@ -74,8 +82,11 @@ def find_tasks(names: Sequence[str]) -> Any:
         An `lm_eval.tasks.TaskManager`.
 
     Raises:
-        UsageError: for a name that neither the project nor lm-eval knows.
+        UsageError: for a name that neither the project nor lm-eval knows, or whose task in lm-eval
+            is broken.
     """
+    for name in names:
+        _check_works(name)
     folders = (str(task_folder()), *_written(tuple(_GENERATED.items())))
     manager = _task_manager(folders, include_defaults=False)
     if all(name in manager.task_index for name in names):
@@ -83,15 +94,25 @@ def find_tasks(names: Sequence[str]) -> Any:
     manager = _task_manager(folders, include_defaults=True)
     for name in names:
         if name not in manager.task_index:
-            ours = [*_GENERATED, *(task for task, _ in list_tasks())]
             near = did_you_mean(name, manager.task_index).split(" Known:")[0]
             question = f"{near} " if near.startswith("Did") else ""
             raise UsageError(
                 f"unknown task '{name}'",
-                f"{question}The project's own tasks: {', '.join(ours)}. "
+                f"{question}The project's own tasks: sentinel ls tasks. "
                 "lm-eval's: lm_eval ls tasks",
             )
     return manager
+
+
+def _check_works(name: str) -> None:
+    """Refuse a task of lm-eval 0.4.13 that fails on the libraries this project needs."""
+    if name.startswith("pile_") and name != _WORKING_PILE:
+        own, fault = "sentinel_pile", "reads a dataset by a script, which datasets no longer runs"
+    elif name in _REPLACED:
+        own, fault = _REPLACED[name]
+    else:
+        return
+    raise UsageError(f"lm-eval's task '{name}' {fault}", f"Name {own} in its place.")
 
 
 @lru_cache(maxsize=8)

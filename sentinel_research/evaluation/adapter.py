@@ -20,7 +20,8 @@ from transformers import PreTrainedModel
 from sentinel_research.errors import DataError, UsageError, did_you_mean
 from sentinel_research.evaluation.arguments import PRUNING_ARGUMENTS, prune_spec_from_args
 from sentinel_research.evaluation.coverage import Coverage
-from sentinel_research.evaluation.limits import check_limits
+from sentinel_research.evaluation.limits import check_lengths, check_limits, report_cut
+from sentinel_research.evaluation.long_answers import split_answers
 from sentinel_research.evaluation.perplexity import RollingLogLikelihood
 from sentinel_research.specs import ModelSpec
 
@@ -182,8 +183,11 @@ class SentinelLM(HFLM):
         return super().loglikelihood(requests, disable_tqdm=disable_tqdm)
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        """HFLM's, after a check that no document was calibrated on."""
+        """HFLM's, after a check that no document was calibrated on; says which prompts are cut."""
         self._check_calibration(requests)
+        lengths = [len(self.tok_encode(request.args[0])) for request in requests]
+        asked = [request.args[1].get("max_gen_toks", self.max_gen_toks) for request in requests]
+        report_cut(lengths, self.max_length - max(asked, default=0))
         return super().generate_until(requests, disable_tqdm=disable_tqdm)
 
     def loglikelihood_rolling(
@@ -241,12 +245,22 @@ class SentinelLM(HFLM):
             )
         return int(prefix)
 
+    def tok_decode(self, tokens: Any, skip_special_tokens: bool = True) -> Any:
+        """HFLM's; the end token, which character models lack, is a text that no model writes."""
+        return "\0" if tokens is None else super().tok_decode(tokens, skip_special_tokens)
+
+    @property
+    def max_gen_toks(self) -> int:
+        """Tokens to generate where a task does not say: HFLM's 256, at most half of the window."""
+        return min(int(super().max_gen_toks), max(1, self.max_length // 2))
+
     def _loglikelihood_tokens(
         self, requests: list[Any], disable_tqdm: bool = False, override_bs: int | None = None
     ) -> list[tuple[float, bool]]:
-        return super()._loglikelihood_tokens(
-            requests, disable_tqdm=disable_tqdm or self._quiet, override_bs=override_bs
-        )
+        check_lengths(requests, self.max_length)
+        pieces = split_answers(requests, self.max_length)
+        quiet = disable_tqdm or self._quiet
+        return pieces.join(super()._loglikelihood_tokens(pieces.requests, quiet, override_bs))
 
     def _check_calibration(self, requests: Sequence[Instance]) -> None:
         """`sentinel run` compares whole splits; lm-eval tells the model its documents only here."""

@@ -4,7 +4,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +61,12 @@ def evaluate(
     )
     assert results is not None  # single process: this is rank 0
     samples = results.pop("samples")
+    undefined = _undefined(results, samples)
     asked = spec.long_context
     long_context = None if asked is None else evaluate_long_context(model, tokenizer, asked)
     return EvaluationReport(
-        measurements=_measurements(results),
-        not_measured=_not_measured(results),
+        measurements=_measurements(results, undefined),
+        not_measured={**_not_measured(results), **undefined},
         task_hashes={task: _task_hash(rows) for task, rows in samples.items()},
         num_documents={
             task: len({row["doc_id"] for row in rows}) for task, rows in samples.items()
@@ -99,13 +100,41 @@ def read_samples(path: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in lines]
 
 
-def _measurements(results: Mapping[str, Any]) -> list[Measurement]:
+def _undefined(results: Mapping[str, Any], samples: Mapping[str, Any]) -> dict[str, str]:
+    """Metrics without a value although every answer of the model has one, and why."""
+    found = {}
+    for task, values in results["results"].items():
+        tasks = results["group_subtasks"].get(task) or [task]
+        rows = [row for name in tasks for row in samples.get(name, ())]
+        is_finite = all(map(math.isfinite, _numbers([row["filtered_resps"] for row in rows])))
+        for key, value in values.items():
+            if is_finite and isinstance(value, float) and math.isnan(value):
+                metric = key.partition(",")[0]
+                found[f"{task}/{metric}"] = (
+                    "it is not defined: all documents got the same prediction, or there is one"
+                    if task in samples
+                    else "it is not defined for one of the group's tasks"
+                )
+    return found
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    """All numbers in nested answers."""
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from _numbers(item)
+    elif isinstance(value, float):
+        yield value
+
+
+def _measurements(results: Mapping[str, Any], undefined: Mapping[str, str]) -> list[Measurement]:
     found = []
     for task, values in results["results"].items():
         directions = results.get("higher_is_better", {}).get(task, {})
         for key, value in values.items():
             metric, comma, filter_name = key.partition(",")
-            if not comma or metric.endswith("_stderr"):
+            is_error = metric.endswith("_stderr")
+            if not comma or is_error or f"{task}/{metric}" in undefined:
                 continue
             stderr = values.get(f"{metric}_stderr,{filter_name}")
             if not math.isfinite(value):

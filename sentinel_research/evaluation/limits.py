@@ -1,11 +1,16 @@
 """Refuse, before anything is computed, evaluation settings that a model or a task cannot serve."""
 
+import logging
+from collections.abc import Sequence
+
 from transformers import PretrainedConfig
 
-from sentinel_research.errors import UsageError
+from sentinel_research.errors import DataError, UsageError
 from sentinel_research.models import ANATOMIES, context_length
 from sentinel_research.models.anatomy import family_of
 from sentinel_research.specs import EvalSpec
+
+_LOG = logging.getLogger(__name__)
 
 
 def check_limits(
@@ -59,6 +64,52 @@ def check_examples(spec: EvalSpec) -> None:
         hint = "leave `evaluate.num_fewshot` out, or measure other tasks"
         if task.get_config("output_type") == "loglikelihood_rolling":
             raise UsageError(f"{asked} scores whole texts, without examples before them", hint)
-        available = len(list(task.fewshot_docs()))
+        available = len(task.fewshot_docs())
         if available < spec.num_fewshot:
             raise UsageError(f"{asked} has only {available} examples", hint)
+
+
+def check_lengths(
+    requests: Sequence[tuple[tuple[str, str] | None, list[int], list[int]]], max_length: int
+) -> None:
+    """Check that the answers to score fit a model, and say how many prompts do not.
+
+    Args:
+        requests: Texts, tokens of the prompt and tokens of the answer of each. Windows of whole
+            texts have None in place of the texts; they fit by construction.
+        max_length: The model's window in tokens.
+
+    Raises:
+        DataError: for an answer without tokens.
+    """
+    lengths = []
+    for texts, prompt, answer in requests:
+        if texts is None:
+            continue
+        if not answer:
+            raise DataError(
+                f"the answer {texts[1]!r} has no token in this model's tokenizer",
+                "evaluate a model whose tokenizer has its characters, or another task",
+            )
+        # the last token of an answer is predicted, not read
+        lengths.append(len(prompt) + len(answer) - 1)
+    report_cut(lengths, max_length)
+
+
+def report_cut(lengths: Sequence[int], max_length: int) -> None:
+    """Say once how many texts lose their beginning because a model reads less.
+
+    Args:
+        lengths: Tokens of each.
+        max_length: Tokens that the model reads of each.
+    """
+    cut = [length for length in lengths if length > max_length]
+    if cut:
+        _LOG.warning(
+            "%d of %d requests are longer than the %d tokens that the model reads (up to %d): the "
+            "beginnings of their prompts are cut off",
+            len(cut),
+            len(lengths),
+            max_length,
+            max(cut),
+        )

@@ -1,6 +1,7 @@
 """The named corpora, their documents and their counts."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import datasets
@@ -79,23 +80,62 @@ def test_stories_of_test_are_not_those_of_train(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "repo_id", "config", "split", "sizes"),
+    ("name", "repo_id", "config", "split", "sizes", "without_mirror"),
     [
-        ("c4", "allenai/c4", "en", "validation", [1600, 200, 200]),
-        ("pile", "EleutherAI/pile", "all", "train", [13_000, 1000, 1000]),
+        ("c4", "allenai/c4", "en", "validation", [1600, 200, 200], "cannot be streamed"),
+        ("pile", "EleutherAI/pile", "all", "train", [13_000, 1000, 1000], "from a mirror only"),
     ],
     ids=["c4", "pile"],
 )
-def test_pieces_of_one_split_share_no_text_and_come_from_a_mirror_only(
-    name: str, repo_id: str, config: str, split: str, sizes: list[int], root: Path
+def test_pieces_of_one_split_share_no_text(
+    name: str,
+    repo_id: str,
+    config: str,
+    split: str,
+    sizes: list[int],
+    without_mirror: str,
+    root: Path,
 ) -> None:
-    with pytest.raises(DataError, match=f"{repo_id} is read from a mirror only"):
+    with pytest.raises(DataError, match=f"{repo_id}.* {without_mirror}"):
         load_corpus(name, "train")
     texts = [f"text {index}" for index in range(sum(sizes) + 5)]
     _repository(root, repo_id, config, {split: {"text": texts}})
     found = [set(load_corpus(name, part)["text"]) for part in ("train", "validation", "test")]
     assert [len(part) for part in found] == sizes
     assert len(set().union(*found)) == sum(sizes)
+
+
+def test_c4_is_streamed_from_the_hub_no_further_than_the_last_row(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+
+    def pages() -> Iterator[dict[str, str]]:
+        for index in range(10_000):
+            read.append(index)
+            yield {"text": f"page {index}"}
+
+    def load(repo_id: str, config: str, *, split: str, streaming: bool) -> object:
+        assert (repo_id, config, split, streaming) == ("allenai/c4", "en", "validation", True)
+        return datasets.IterableDataset.from_generator(pages)
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    test = load_corpus("c4", "test")
+    assert test["text"][:2] == ["page 1800", "page 1801"]
+    assert len(test) == 200
+    # a stream may look one row ahead
+    assert max(read) <= 2000
+    assert provenance_of(test).source == "hub"
+    assert provenance_of(test).split == "validation[1800:2000]"
+
+
+def test_hub_with_fewer_rows_than_a_corpus_has_is_an_error(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = datasets.Dataset.from_dict({"text": ["a"] * 1805}).to_iterable_dataset()
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_a, **_k: rows)
+    with pytest.raises(DataError, match=r"has 5 rows of validation\[1800:2000\], not 200"):
+        load_corpus("c4", "test")
 
 
 def test_text_that_is_measured_is_left_out_of_the_training_also_with_other_spaces(

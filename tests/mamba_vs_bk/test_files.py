@@ -163,7 +163,7 @@ def test_several_datasets_have_their_means_and_a_list_of_what_failed(finished: P
     assert multi["per_dataset"]["ptb"]["perplexity"]["num_seeds"] == 2
     (failure,) = multi["failed"]
     assert (failure["dataset"], failure["cell"]) == ("c4", None)
-    assert "allenai/c4 is read from a mirror only" in failure["error"]
+    assert "allenai/c4, config en, split validation[:1600] cannot be streamed" in failure["error"]
     assert multi["status"] == "failed"
     assert "c4" in multi["not_measured"]
 

@@ -20,6 +20,7 @@ FLOORS = {
     "statistics": 0,
     "structure": 0,
     "data": 1,
+    "metrics": 1,
     "ops": 1,
     "models": 2,
     "quantisation": 2,

@@ -1,0 +1,1 @@
+"""One script of `evaluate` a metric; `sentinel_research.metrics.load_metric` loads them."""
