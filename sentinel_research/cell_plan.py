@@ -29,7 +29,7 @@ class PlannedCell(NamedTuple):
 
 
 def plan_cells(recipe: Recipe) -> list[PlannedCell]:
-    """Every cell of a run, the dense model first; none where nothing is measured.
+    """Every cell of a run of one model, the dense one first; none where nothing is measured.
 
     With a recovery, random masks of every fraction are among the prunings, and every pruning is
     measured as it is and after every recovery. The dense model is trained on every budget too, and
@@ -39,7 +39,7 @@ def plan_cells(recipe: Recipe) -> list[PlannedCell]:
         UsageError: for an unknown scorer or recovery, a scorer that cannot score the recipe's
             units, missing calibration, or two prunings of one name.
     """
-    if recipe.compare is not None or not recipe.evaluate.tasks:
+    if recipe.compare is not None or recipe.downstream is not None or not recipe.evaluate.tasks:
         return []
     found = [PlannedCell(DENSE, None)]
     if recipe.prune is not None:

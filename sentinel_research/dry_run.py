@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 from sentinel_research.cell_plan import PlannedCell, can_score, plan_cells
 from sentinel_research.comparison import match_all, plan_comparison
+from sentinel_research.downstream import preview_downstream
 from sentinel_research.errors import SentinelError
 from sentinel_research.progress import Silent
 from sentinel_research.pruner import Pruner
@@ -58,6 +59,8 @@ def dry_run(recipe: Recipe) -> Preview:
     find_tasks(recipe.evaluate.tasks)
     check_examples(recipe.evaluate)
     lines = _stages(recipe)
+    if recipe.downstream is not None:
+        return Preview("\n".join([*lines, *preview_downstream(recipe)]), 0)
     if recipe.compare is not None:
         return Preview("\n".join([*lines, *_comparison(recipe)]), 0)
     lines.append(f"models to evaluate: {len(cells)}")

@@ -19,6 +19,10 @@ from sentinel_research.errors import SentinelError, UsageError
 
 SCHEMA_VERSION = 1
 RECORD_FILE = "record.json"
+MAJORITY = "majority class"
+"""Arm that always gives the most frequent answer of the training documents."""
+BEFORE = ", before"
+"""Behind the name of an arm that was not fine-tuned."""
 Status = Literal["started", "done", "failed"]
 
 
@@ -99,11 +103,11 @@ class Arm(_Part):
     """One of several models that are trained and compared."""
 
     name: str
-    """Its architecture's name in the recipe, or `ngramN`."""
+    """Its architecture's or model's name in the recipe; `ngramN`; `majority class`."""
     seed: int | None
-    """Of initialisation and data order; null for n-grams, which have none."""
+    """Of initialisation and data order; null for what has none."""
     learning_rate: float | None
-    """Peak rate; null for n-grams, and while the grid has not been searched."""
+    """Peak rate; null for what is not trained, and while the grid has not been searched."""
     is_tuning: bool = False
     """Whether it is a point of the grid of learning rates."""
     is_chosen: bool | None = None
@@ -123,8 +127,10 @@ class CellRecord(_Part):
     """The RecoverSpec asked for; null for a model as pruning left it."""
     arm: Arm | None = None
     """Which of the compared models it is; null in a run that compares none."""
+    fine_tuned_on: str | None = None
+    """The task or group that a downstream run fine-tuned the model on; null for any other model."""
     train: dict[str, Any] | None = None
-    """The train stage's report of a compared model, also of one that diverged."""
+    """The train stage's report of a compared or fine-tuned model, also of one that diverged."""
     prune: dict[str, Any] | None = None
     """The prune stage's report with its plan; null until it ran, and for the dense model."""
     recover: dict[str, Any] | None = None
@@ -166,6 +172,8 @@ class RunRecord(_Part):
     """The train stage's report; null for pretrained models."""
     comparison: dict[str, Any] | None = None
     """Of compared architectures: `models` as they were matched, `learning_rates` as chosen."""
+    downstream: dict[str, Any] | None = None
+    """Of a downstream run: `models` as they were loaded, `units` with their documents, `groups`."""
     datasets: list[dict[str, Any]] = Field(default_factory=list)
     """Provenance of every dataset read: source, revision or file hashes, text hash."""
     cells: list[CellRecord] = Field(default_factory=list)

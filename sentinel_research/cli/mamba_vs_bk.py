@@ -20,7 +20,8 @@ def mamba_vs_bk(
     """Train and measure Mamba and ResNet-BK at equal size, and write one JSON file for each.
 
     The files are OUTPUT_DIR/MODEL_DATASET_seqN_bitsB.json, with --multi_dataset also
-    OUTPUT_DIR/MODEL_multi_dataset.json. The same command resumes an interrupted benchmark.
+    OUTPUT_DIR/MODEL_multi_dataset.json, with --downstream OUTPUT_DIR/MODEL_downstream.json. The
+    same command resumes an interrupted benchmark.
 
     Parameters
     ----------
@@ -42,6 +43,8 @@ def mamba_vs_bk(
         check_request(request)
         for dataset in request.dataset_names:
             print(f"{dataset}\n{describe(dataset_recipe(request, dataset)).text}")
+        if request.downstream:
+            print(f"then every model is fine-tuned on: {', '.join(request.task_names)}")
         return 0
     with shown_progress(quiet=quiet) as progress:
         outcome = run_benchmark(request, progress=progress)

@@ -1,4 +1,4 @@
-"""The documents of an lm-eval task as texts: for calibration, and for comparing with others.
+"""The documents of an lm-eval task as texts: to calibrate or to train on, and to compare.
 
 The prompt is the one that lm-eval evaluates without examples in it, made by the task's own
 `fewshot_context` and `construct_requests`, so that its description, delimiters, prefix and choices
@@ -88,16 +88,34 @@ def training_documents(name: str) -> tuple[Any, Sequence[Any]]:
             f"name one of them: {', '.join(sorted(tasks))}",
         )
     task = tasks[name]
+    return task, training_split(
+        task, "to calibrate on", "or name a corpus with `calibration.corpus`"
+    )
+
+
+def training_split(task: Any, purpose: str, otherwise: str) -> Sequence[Any]:
+    """The training documents of a task that was loaded.
+
+    Args:
+        task: The lm-eval task.
+        purpose: What they are for, for messages.
+        otherwise: What else a user can do.
+
+    Raises:
+        UsageError: for a task without a training split.
+        DataError: if the data cannot be had.
+    """
+    name = task.config.task
     if not task.has_training_docs():
         raise UsageError(
-            f"the task '{name}' has no training split to calibrate on",
-            f"tasks that have one: {', '.join(WITH_TRAINING_DOCUMENTS)} and others; "
-            "or name a corpus with `calibration.corpus`",
+            f"the task '{name}' has no training split {purpose}",
+            f"tasks that have one: {', '.join(WITH_TRAINING_DOCUMENTS)} and others; {otherwise}",
         )
     try:
-        return task, task.training_docs()
+        documents: Sequence[Any] = task.training_docs()
     except KeyError as error:
         raise _lacking([name], error) from error
+    return documents
 
 
 def text_of(task: Any, document: Any) -> TaskText:
@@ -120,7 +138,7 @@ def text_of(task: Any, document: Any) -> TaskText:
     requests = _requests(task, document)
     if task.OUTPUT_TYPE == "loglikelihood_rolling":
         return TaskText("", requests[0].args[0], is_whole=True)
-    right = _right_choice(task, document) if task.OUTPUT_TYPE == "multiple_choice" else 0
+    right = right_choice(task, document) if task.OUTPUT_TYPE == "multiple_choice" else 0
     context, target = requests[right].args[:2]
     return TaskText(context, target, is_whole=False)
 
@@ -185,8 +203,16 @@ def _requests(task: Any, document: Any) -> list[Any]:
     return found if isinstance(found, list) else [found]
 
 
-def _right_choice(task: Any, document: Any) -> int:
-    """Index of the right choice, by the rule of lm-eval's scoring."""
+def right_choice(task: Any, document: Any) -> int:
+    """Index of the right choice, by the rule of lm-eval's scoring.
+
+    Args:
+        task: Of multiple choice.
+        document: One of its documents.
+
+    Raises:
+        DataError: if the document says none.
+    """
     choices = task.doc_to_choice(document)
     right = task.doc_to_text(document) if task.multiple_input else task.doc_to_target(document)
     if isinstance(right, list):
@@ -206,7 +232,7 @@ def _generated_target(task: Any, document: Any) -> str:
     if isinstance(target, list):
         target = target[0] if target else ""
     if isinstance(target, int) and task.config.doc_to_choice is not None:
-        target = task.doc_to_choice(document)[_right_choice(task, document)]
+        target = task.doc_to_choice(document)[right_choice(task, document)]
     answer = str(target)
     if not answer.strip():
         raise _no_answer(task, document)
@@ -226,7 +252,7 @@ def _lacking(names: Sequence[str], error: KeyError) -> DataError:
 def _no_answer(task: Any, document: Any) -> DataError:
     return DataError(
         f"a document of '{task.config.task}' has no right answer: {str(document)[:200]}",
-        "Its labels are hidden or damaged: calibrate on another task.",
+        "Its labels are hidden or damaged: take another task.",
     )
 
 

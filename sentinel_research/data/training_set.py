@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 VALIDATION_SPLIT = "validation"
+IGNORED = -100
+"""Label of a position that is not trained on, as in transformers."""
+
 # the fields of a spec that a set depends on, beside whether it validates
 _READ = ("corpora", "shares", "sequence_length", "validation_blocks")
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-__all__ = ["evaluate", "find_tasks", "read_samples"]
+__all__ = ["evaluate", "evaluate_lm", "find_tasks", "read_samples"]
 
 
 def __getattr__(name: str) -> Any:

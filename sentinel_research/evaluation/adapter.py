@@ -180,7 +180,7 @@ class SentinelLM(HFLM):
     ) -> list[tuple[float, bool]]:
         """HFLM's, after a check that no document was calibrated on."""
         self._check_calibration(requests)
-        return super().loglikelihood(requests, disable_tqdm=disable_tqdm)
+        return super().loglikelihood(requests, disable_tqdm=disable_tqdm or self._quiet)
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """HFLM's, after a check that no document was calibrated on; says which prompts are cut."""
@@ -188,7 +188,7 @@ class SentinelLM(HFLM):
         lengths = [len(self.tok_encode(request.args[0])) for request in requests]
         asked = [request.args[1].get("max_gen_toks", self.max_gen_toks) for request in requests]
         report_cut(lengths, self.max_length - max(asked, default=0))
-        return super().generate_until(requests, disable_tqdm=disable_tqdm)
+        return super().generate_until(requests, disable_tqdm=disable_tqdm or self._quiet)
 
     def loglikelihood_rolling(
         self, requests: list[Instance], disable_tqdm: bool = False

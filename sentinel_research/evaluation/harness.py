@@ -38,14 +38,9 @@ def evaluate(
         UsageError: for an unknown task.
         DataError: for missing or empty data.
     """
-    from lm_eval.evaluator import evaluate as lm_evaluate
-
     from sentinel_research.evaluation.adapter import SentinelLM
     from sentinel_research.evaluation.long_context import evaluate_long_context
 
-    start = time.perf_counter()
-    logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    tasks = _load_tasks(spec)
     lm = SentinelLM(
         model,
         tokenizer=tokenizer,
@@ -56,14 +51,37 @@ def evaluate(
         allow_lossy_tokenizer=spec.allow_lossy_tokenizer,
         quiet=True,
     )
+    report = evaluate_lm(lm, spec, lm.max_length, samples_folder=samples_folder)
+    if spec.long_context is not None:
+        report.long_context = evaluate_long_context(model, tokenizer, spec.long_context)
+    return report
+
+
+def evaluate_lm(
+    lm: Any, spec: EvalSpec, max_length: int, *, samples_folder: Path | None = None
+) -> EvaluationReport:
+    """Measure anything that lm-eval knows as a model.
+
+    Args:
+        lm: An `lm_eval.api.model.LM`.
+        spec: Tasks and limits.
+        max_length: Tokens that it reads at once, for the report.
+        samples_folder: See `evaluate`.
+
+    Raises:
+        UsageError, DataError: see `evaluate`.
+    """
+    from lm_eval.evaluator import evaluate as lm_evaluate
+
+    start = time.perf_counter()
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    tasks = _load_tasks(spec)
     results = lm_evaluate(
         lm, tasks, limit=spec.limit, bootstrap_iters=_BOOTSTRAP_SAMPLES, log_samples=True
     )
     assert results is not None  # single process: this is rank 0
     samples = results.pop("samples")
     undefined = _undefined(results, samples)
-    asked = spec.long_context
-    long_context = None if asked is None else evaluate_long_context(model, tokenizer, asked)
     return EvaluationReport(
         measurements=_measurements(results, undefined),
         not_measured={**_not_measured(results), **undefined},
@@ -72,11 +90,10 @@ def evaluate(
             task: len({row["doc_id"] for row in rows}) for task, rows in samples.items()
         },
         datasets=[evaluated_provenance(task) for task in tasks["tasks"].values()],
-        max_length=lm.max_length,
+        max_length=max_length,
         samples=_store_samples(samples, samples_folder),
         seconds=time.perf_counter() - start,
         lm_eval=_strict(results),
-        long_context=long_context,
     )
 
 

@@ -30,14 +30,6 @@ def check_request(request: BenchmarkRequest) -> None:
             f"--bits {request.bits}: quantised runs are not in this version yet",
             "--bits 32 trains and measures in float32, --bits 16 in bfloat16 autocast",
         )
-    if request.downstream:
-        tasks = ", ".join(request.tasks or ("glue", "squad"))
-        raise UsageError(
-            f"--downstream: fine-tuning on tasks ({tasks}) is not in this version yet",
-            "without it the models are trained and their perplexity is measured; a checkpoint in "
-            "OUTPUT_DIR/runs answers tasks without fine-tuning: sentinel lm-eval run --model "
-            "sentinel --model_args pretrained=DIR --tasks sst2",
-        )
     corpora = [corpus_of(name) for name in request.dataset_names]
     for name, corpus in zip(request.dataset_names, corpora, strict=True):
         if corpora.count(corpus) > 1:
@@ -98,7 +90,8 @@ def dataset_recipe(request: BenchmarkRequest, dataset: str) -> Recipe:
             "seeds": list(request.all_seeds),
             "learning_rates": list(request.lr) if len(request.lr) > 1 else [],
             "match": None if match is None else match.model_dump(),
-            "save_models": not request.no_checkpoint,
+            # what is fine-tuned goes when that is done
+            "save_models": request.downstream or not request.no_checkpoint,
         },
         "evaluate": _evaluation(request, corpus),
     }

@@ -13,6 +13,7 @@ Task = Literal["glue", "superglue", "squad", "mmlu"]
 DEFAULT_DATASET = "wikitext-2"
 DEFAULT_DATASETS = ("wikitext-2", "wikitext-103", "ptb")
 DEFAULT_SEED = 42
+DEFAULT_TASKS: tuple[Task, ...] = ("glue", "squad")
 
 
 def _number(value: Any) -> Any:
@@ -64,9 +65,18 @@ class BenchmarkRequest(Spec):
     datasets: tuple[str, ...] | None = Field(default=None, min_length=1)
     """Datasets of --multi_dataset; wikitext-2, wikitext-103 and ptb by default."""
     downstream: bool = False
-    """Fine-tune on --tasks: not there yet."""
+    """Then fine-tune every trained model on --tasks, and write OUTPUT_DIR/MODEL_downstream.json."""
     tasks: tuple[Task, ...] | None = Field(default=None, min_length=1)
-    """Tasks of --downstream."""
+    """Tasks of --downstream; glue and squad by default."""
+    downstream_epochs: int = Field(default=3, gt=0)
+    """Passes over the training documents of each task."""
+    downstream_documents: int | None = Field(default=None, gt=1)
+    """At most so many training documents of each task, spread evenly over its split."""
+    downstream_lr: tuple[float, ...] = Field(default=(1e-3,), min_length=1)
+    """Peak learning rate of the fine-tuning; of several the best by the loss on held-out training
+    documents."""
+    downstream_seq_len: int = Field(default=256, gt=1)
+    """Tokens of a prompt with its answer."""
     tokenizer: str = "bytes"
     """One token per byte of UTF-8, or folder or hub id of another tokenizer."""
     device: str = "cpu"
@@ -91,15 +101,26 @@ class BenchmarkRequest(Spec):
             raise ValueError("`datasets` goes with `multi_dataset`; one alone is `dataset`")
         if self.tasks is not None and not self.downstream:
             raise ValueError("`tasks` goes with `downstream`")
+        if self.downstream and self.multi_dataset:
+            raise ValueError(
+                "`downstream` fine-tunes the models of one dataset: leave `multi_dataset` out"
+            )
         if self.seed is not None and self.seeds is not None:
             raise ValueError("give one of `seed` and `seeds`")
-        for name in ("datasets", "seeds", "lr"):
+        for name in ("datasets", "seeds", "lr", "tasks", "downstream_lr"):
             values = getattr(self, name) or ()
             if len(set(values)) < len(values):
                 raise ValueError(f"`{name}` names a value twice: {', '.join(map(str, values))}")
-        if any(rate <= 0 for rate in self.lr):
-            raise ValueError(f"`lr` must be above 0, got {', '.join(map(str, self.lr))}")
+        for name in ("lr", "downstream_lr"):
+            rates = getattr(self, name)
+            if any(rate <= 0 for rate in rates):
+                raise ValueError(f"`{name}` must be above 0, got {', '.join(map(str, rates))}")
         return self
+
+    @property
+    def task_names(self) -> tuple[Task, ...]:
+        """The tasks of the fine-tuning."""
+        return self.tasks or DEFAULT_TASKS
 
     @property
     def dataset_names(self) -> tuple[str, ...]:

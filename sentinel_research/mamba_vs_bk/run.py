@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from sentinel_research import distributed
 from sentinel_research.errors import CheckFailedError, SentinelError, UsageError
+from sentinel_research.mamba_vs_bk.downstream import check_downstream, fine_tune_models
 from sentinel_research.mamba_vs_bk.models import chosen
 from sentinel_research.mamba_vs_bk.recipes import check_request, dataset_recipe
 from sentinel_research.mamba_vs_bk.request import BenchmarkRequest
@@ -48,37 +49,57 @@ def run_benchmark(request: BenchmarkRequest, *, progress: Progress | None = None
         SentinelError: if the only dataset of the request failed as a whole.
     """
     check_request(request)
+    if request.downstream:
+        check_downstream(request)
     distributed.refuse_several("the benchmark", "start it without a launcher")
     create_folder(request.output_dir)
+    found = _Found({}, {}, [], [])
     progress = progress or Silent()
-    results: dict[str, dict[str, ModelResult]] = {}
-    files: list[Path] = []
-    records: dict[str, RunRecord] = {}
-    failures: list[Failure] = []
     for dataset in request.dataset_names:
         try:
-            record, folder = _run_dataset(request, dataset, progress)
+            _add_dataset(found, request, dataset, progress)
         except UsageError:
             raise
         except SentinelError as error:
             if not request.multi_dataset:
                 raise
-            failures.append(Failure(dataset=dataset, cell=None, error=str(error)))
-            continue
-        records[dataset] = record
-        failures += failures_of(record, dataset)
-        results[dataset] = {
-            model: model_result(request, dataset, model, record, folder)
-            for model in chosen(request.model)
-        }
-        for model, result in results[dataset].items():
-            files.append(_write(request, file_name(model, dataset, request), result))
+            found.failures.append(Failure(dataset=dataset, cell=None, error=str(error)))
     if request.multi_dataset:
         for model in chosen(request.model):
-            found = {dataset: of[model] for dataset, of in results.items()}
-            multi = _multi(request, model, found, failures)
-            files.append(_write(request, f"{model}_multi_dataset.json", multi))
-    return Outcome(tuple(files), records, tuple(failures))
+            own = {dataset: of[model] for dataset, of in found.results.items()}
+            multi = _multi(request, model, own, found.failures)
+            found.files.append(_write(request, f"{model}_multi_dataset.json", multi))
+    return Outcome(tuple(found.files), found.records, tuple(found.failures))
+
+
+class _Found(NamedTuple):
+    """What a benchmark has so far."""
+
+    results: dict[str, dict[str, ModelResult]]
+    """By dataset and model."""
+    records: dict[str, RunRecord]
+    files: list[Path]
+    failures: list[Failure]
+
+
+def _add_dataset(
+    found: _Found, request: BenchmarkRequest, dataset: str, progress: Progress
+) -> None:
+    record, folder = _run_dataset(request, dataset, progress)
+    found.records[dataset] = record
+    found.failures.extend(failures_of(record, dataset))
+    found.results[dataset] = {
+        model: model_result(request, dataset, model, record, folder)
+        for model in chosen(request.model)
+    }
+    for model, result in found.results[dataset].items():
+        found.files.append(_write(request, file_name(model, dataset, request), result))
+    if request.downstream:
+        outcome, failed = fine_tune_models(request, dataset, record, folder, progress)
+        found.failures.extend(failed)
+        if outcome is not None:
+            found.files.extend(outcome.files)
+            found.records[f"{dataset}, fine-tuned"] = outcome.record
 
 
 def _run_dataset(

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
+from sentinel_research.data.training_set import IGNORED
 from sentinel_research.errors import UsageError
 from sentinel_research.models.modes import evaluating
 from sentinel_research.recoveries.inputs import Adjustment, RecoveryInputs
@@ -26,7 +27,6 @@ from sentinel_research.registry import recovery
 from sentinel_research.specs import Spec
 from sentinel_research.training import LossTerm
 
-_IGNORED = -100
 _HIDDEN = "output_hidden_states"
 
 
@@ -60,7 +60,7 @@ def distillation_loss(
     Returns:
         Nats per token that counts.
     """
-    counts = labels[:, 1:] != _IGNORED
+    counts = labels[:, 1:] != IGNORED
     log_q = F.log_softmax(student[:, :-1][counts].float() / temperature, dim=-1)  # [N, V]
     log_p = F.log_softmax(teacher[:, :-1][counts].float() / temperature, dim=-1)
     return temperature**2 * F.kl_div(log_q, log_p, reduction="batchmean", log_target=True)
@@ -85,7 +85,7 @@ def hidden_loss(
     Returns:
         Between 0 and 4.
     """
-    counts = labels[:, 1:] != _IGNORED
+    counts = labels[:, 1:] != IGNORED
     terms = [
         2 * (1 - F.cosine_similarity(own[:, :-1][counts].float(), its[:, :-1][counts].float(), -1))
         for own, its in zip(student, teacher, strict=True)

@@ -12,6 +12,7 @@ from sentinel_research.reporting.architectures import compare_architectures, lon
 from sentinel_research.reporting.criteria import Part, compare_criteria, compare_on_task
 from sentinel_research.reporting.criteria.panels import draw_panels
 from sentinel_research.reporting.curves import TaskCurves, explain_intervals, task_curves
+from sentinel_research.reporting.downstream import compare_downstream
 from sentinel_research.reporting.estimates import (
     FLOOR,
     FLOOR_RATE,
@@ -79,6 +80,8 @@ class Page(NamedTuple):
     """How the criteria compare, whatever the task; empty if the run compares none."""
     architectures: tuple[Part, ...]
     """How the architectures compare; empty if the run compares none, else `tasks` is."""
+    downstream: tuple[Part, ...]
+    """What fine-tuned models answer; empty if the run fine-tunes on no task, else `tasks` is."""
     recovery: tuple[Part, ...]
     """What recovery regained; empty if the run recovers nothing."""
     training: Section | None
@@ -100,7 +103,7 @@ class Page(NamedTuple):
         """Every figure of the report."""
         found = [section.figure for section in self.tasks]
         found += [section.panels for section in self.tasks]
-        parts = [*self.recovery, *self.criteria, *self.architectures]
+        parts = [*self.recovery, *self.criteria, *self.architectures, *self.downstream]
         found += [*(part.figure for part in parts), self.training_figure]
         return [figure for figure in found if figure is not None]
 
@@ -111,7 +114,7 @@ def build_page(record: RunRecord) -> Page:
     Args:
         record: A run in any state.
     """
-    is_comparison = bool(record.recipe.get("compare"))
+    is_comparison = compares_models(record)
     groups = [] if is_comparison else group_cells(record)
     losses = (record.train or {}).get("losses", [])
     is_shipped = _is_shipped(record)
@@ -127,6 +130,7 @@ def build_page(record: RunRecord) -> Page:
         else tuple(_task_section(record, groups, task) for task in list_tasks(record)),
         criteria=compare_criteria(groups, record.synthetic_data),
         architectures=compare_architectures(record),
+        downstream=compare_downstream(record),
         recovery=compare_recoveries(record),
         training=_training(record, bool(losses)),
         training_figure=draw_losses(losses, record.synthetic_data) if losses else None,
@@ -137,6 +141,11 @@ def build_page(record: RunRecord) -> Page:
         is_shipped=is_shipped,
         fingerprint=record.recipe_fingerprint,
     )
+
+
+def compares_models(record: RunRecord) -> bool:
+    """Whether a run is of several models beside each other, and not of one and its prunings."""
+    return bool(record.recipe.get("compare") or record.recipe.get("downstream"))
 
 
 def list_problems(record: RunRecord, groups: list[Group]) -> list[str]:
@@ -189,7 +198,10 @@ def _is_shipped(record: RunRecord) -> bool:
 
 def _facts(record: RunRecord) -> list[tuple[str, str]]:
     model: dict[str, Any] = record.recipe.get("model") or {}
-    compared = ", ".join((record.recipe.get("compare") or {}).get("architectures", {}))
+    compared = ", ".join(
+        (record.recipe.get("compare") or {}).get("architectures")
+        or (record.recipe.get("downstream") or {}).get("models", {})
+    )
     source = model.get("pretrained") or model.get("architecture") or compared
     limit = (record.recipe.get("evaluate") or {}).get("limit")
     facts = [
@@ -282,7 +294,7 @@ def _sections(record: RunRecord) -> list[Section]:
             "Metrics that a task declares and did not return.",
             tables.not_measured_table(record),
         ),
-        *(() if record.recipe.get("compare") else _long_context(record)),
+        *(() if compares_models(record) else _long_context(record)),
         Section("Datasets", "", tables.datasets_table(record)),
         Section("Model as loaded", "", tables.settings_table(record.load)),
         Section("Environment", "", tables.settings_table(record.environment)),

@@ -4,9 +4,10 @@ from typing import Any
 
 from sentinel_research.record import RunRecord
 from sentinel_research.reporting.architectures import compare_architectures
+from sentinel_research.reporting.downstream import compare_downstream
 from sentinel_research.reporting.estimates import group_cells, list_metrics, list_tasks
 from sentinel_research.reporting.numbers import number
-from sentinel_research.reporting.page import list_problems, verdict
+from sentinel_research.reporting.page import compares_models, list_problems, verdict
 from sentinel_research.reporting.recovery import compare_recoveries
 from sentinel_research.reporting.tables import Table, results_table
 
@@ -25,13 +26,13 @@ def summary(record: RunRecord) -> str:
     Returns:
         Lines without a final newline.
     """
-    is_comparison = bool(record.recipe.get("compare"))
+    is_comparison = compares_models(record)
     groups = [] if is_comparison else group_cells(record)
     mark = " (synthetic data)" if record.synthetic_data else ""
     lines = [f"{record.name}{mark}: {verdict(record)}"]
     lines += [f"! {problem}" for problem in list_problems(record, groups)]
     lines += [_training(record.train)] if record.train else []
-    for part in compare_architectures(record):
+    for part in (*compare_architectures(record), *compare_downstream(record)):
         if part.table is not None and part.key.startswith(("results", "differences")):
             lines += ["", part.title, *_aligned(part.table, part.table.headers)]
     for task in () if is_comparison else list_tasks(record):

@@ -8,6 +8,7 @@ from sentinel_research.specs.agency import AgencySpec, GateMode, StatePolicy
 from sentinel_research.specs.base import Spec
 from sentinel_research.specs.compare import ArchitectureSpec, CompareSpec, MatchSpec
 from sentinel_research.specs.corpus import CorpusSpec, FilterSpec
+from sentinel_research.specs.downstream import DownstreamSpec
 from sentinel_research.specs.granularity import Granularity
 from sentinel_research.specs.long_context import LongContextSpec
 from sentinel_research.specs.model import ModelSpec
@@ -21,7 +22,7 @@ from sentinel_research.specs.quantise import PruneQuantiseSpec, QuantiseSpec
 from sentinel_research.specs.recipe import EvalSpec, Recipe
 from sentinel_research.specs.recover import Methods, RecoverGrid, RecoverSpec, RecoverVariant
 from sentinel_research.specs.samples import SampleSpec
-from sentinel_research.specs.train import TrainSpec
+from sentinel_research.specs.train import FitSpec, TrainSpec
 
 __all__ = [
     "AgencySpec",
@@ -29,8 +30,10 @@ __all__ = [
     "CalibrationSpec",
     "CompareSpec",
     "CorpusSpec",
+    "DownstreamSpec",
     "EvalSpec",
     "FilterSpec",
+    "FitSpec",
     "GateMode",
     "Granularity",
     "LongContextSpec",

@@ -8,6 +8,7 @@ from typing_extensions import Self
 from sentinel_research.specs.base import Spec
 from sentinel_research.specs.compare import CompareSpec
 from sentinel_research.specs.corpus import CorpusSpec
+from sentinel_research.specs.downstream import DownstreamSpec
 from sentinel_research.specs.long_context import LongContextSpec
 from sentinel_research.specs.model import ModelSpec
 from sentinel_research.specs.prune import PruneGrid
@@ -66,7 +67,7 @@ class Recipe(Spec):
     """Corpora of this recipe's own by name, from files or filtered. Everything that names a corpus
     can name them, and task `sentinel_NAME` measures the perplexity of NAME's test split."""
     model: ModelSpec
-    """The model; in a comparison of architectures what they share: tokenizer and device."""
+    """The model; in a comparison, and with `downstream`, what all share: tokenizer and device."""
     train: TrainSpec | None = None
     """Training from scratch; required with `model.architecture` or `compare`, otherwise absent."""
     compare: CompareSpec | None = None
@@ -75,11 +76,16 @@ class Recipe(Spec):
     """The prunings to compare."""
     recover: RecoverGrid | None = None
     """Recoveries of every pruned model, with their controls; null skips the stage."""
+    downstream: DownstreamSpec | None = None
+    """Fine-tuning of finished models on the tasks of `evaluate`, instead of one model."""
     evaluate: EvalSpec
     """The measurement."""
 
     @model_validator(mode="after")
     def _sections_fit(self) -> Self:
+        if self.downstream is not None:
+            _check_downstream(self, self.downstream)
+            return self
         if not self.evaluate.tasks and (self.train is None or self.prune or self.compare):
             raise ValueError("`evaluate.tasks` names no task: only training goes without one")
         if self.compare is not None:
@@ -125,3 +131,34 @@ def _check_comparison(recipe: Recipe) -> None:
         )
     if len(recipe.compare.learning_rates) > 1 and recipe.train.validate_every is None:
         raise ValueError("`compare.learning_rates` needs `train.validate_every`, to choose by")
+
+
+def _check_downstream(recipe: Recipe, spec: DownstreamSpec) -> None:
+    if recipe.model.pretrained is not None or recipe.model.architecture is not None:
+        raise ValueError("`downstream.models` names the models: leave `model.pretrained` out")
+    for stage in ("train", "compare", "prune", "recover"):
+        if getattr(recipe, stage) is not None:
+            raise ValueError(
+                f"`downstream` fine-tunes finished models: leave `{stage}` out, and name the "
+                "checkpoints that it leaves"
+            )
+    evaluate = recipe.evaluate
+    if not evaluate.tasks:
+        raise ValueError("`downstream` needs `evaluate.tasks`: they are what is learnt")
+    if evaluate.max_length is None:
+        raise ValueError(
+            "`downstream` needs `evaluate.max_length`, the tokens that every model reads of a "
+            "prompt with its answer, in training and in measuring"
+        )
+    if evaluate.num_fewshot:
+        raise ValueError(
+            "`downstream` trains on prompts without examples: leave `evaluate.num_fewshot` out"
+        )
+    if evaluate.long_context is not None:
+        raise ValueError("`downstream` measures tasks: leave `evaluate.long_context` out")
+    for name in spec.together:
+        if name not in evaluate.tasks:
+            raise ValueError(
+                f"`downstream.together` names '{name}', which is none of `evaluate.tasks`: "
+                f"{', '.join(evaluate.tasks)}"
+            )

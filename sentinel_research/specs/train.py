@@ -1,4 +1,4 @@
-"""How to train a model from scratch."""
+"""How to train a model."""
 
 from typing import Literal
 
@@ -12,19 +12,9 @@ Schedule = Literal["cosine", "linear", "constant", "inverse_sqrt", "warmup_stabl
 _ENDS_AT_FRACTION = ("cosine", "warmup_stable_decay")
 
 
-class TrainSpec(Spec):
-    """Training from scratch on packed blocks of one corpus or several."""
+class FitSpec(Spec):
+    """How weights are fitted to text, whatever the text: batch, optimiser, precision."""
 
-    corpus: str | tuple[str, ...]
-    """Corpus name (`sentinel ls corpora`) or a list of them: their train splits are used. A block
-    never spans two corpora; the blocks of all are shuffled together."""
-    shares: dict[str, float] | None = None
-    """Share of the blocks by corpus, in (0, 1] and one in sum: as many blocks as are there without
-    repeating any, spread evenly over each corpus. Null: every block of every corpus."""
-    num_steps: int = Field(gt=0)
-    """Optimiser steps."""
-    sequence_length: int = Field(default=128, gt=1)
-    """Tokens per training sequence."""
     batch_size: int = Field(default=32, gt=0)
     """Sequences per step, of all processes together."""
     accumulation_steps: int = Field(default=1, gt=0)
@@ -50,16 +40,52 @@ class TrainSpec(Spec):
     """Compute activations again in the backward pass instead of keeping them."""
     compile: bool = False
     """Compile the training by torch.compile: faster steps, after minutes for the first one."""
+    patience: int | None = Field(default=None, gt=0)
+    """Stop after so many validations without a new lowest loss; null trains all steps."""
+    max_loss_ratio: float = Field(default=2.0, gt=1)
+    """Training has diverged where the loss is this many times that of the first step."""
+
+    @field_validator("betas")
+    @classmethod
+    def _betas_in_range(cls, betas: tuple[float, float]) -> tuple[float, float]:
+        if not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"{list(betas)} are not both in [0, 1)")
+        return betas
+
+    @model_validator(mode="after")
+    def _settings_fit(self) -> Self:
+        if self.batch_size % self.accumulation_steps:
+            raise ValueError(
+                f"`accumulation_steps` = {self.accumulation_steps} does not divide `batch_size` = "
+                f"{self.batch_size}"
+            )
+        if self.min_learning_rate_fraction and self.schedule not in _ENDS_AT_FRACTION:
+            raise ValueError(
+                f"`min_learning_rate_fraction` is for {' and '.join(_ENDS_AT_FRACTION)}, and "
+                f"`schedule` is {self.schedule}"
+            )
+        return self
+
+
+class TrainSpec(FitSpec):
+    """Training from scratch on packed blocks of one corpus or several."""
+
+    corpus: str | tuple[str, ...]
+    """Corpus name (`sentinel ls corpora`) or a list of them: their train splits are used. A block
+    never spans two corpora; the blocks of all are shuffled together."""
+    shares: dict[str, float] | None = None
+    """Share of the blocks by corpus, in (0, 1] and one in sum: as many blocks as are there without
+    repeating any, spread evenly over each corpus. Null: every block of every corpus."""
+    num_steps: int = Field(gt=0)
+    """Optimiser steps."""
+    sequence_length: int = Field(default=128, gt=1)
+    """Tokens per training sequence."""
     validate_every: int | None = Field(default=None, gt=0)
     """Steps between losses on the validation splits, and at the end; null never validates."""
     validation_blocks: int | None = Field(default=None, gt=0)
     """Blocks of the validation splits that are read, spread evenly; null reads all."""
     keep: Literal["last", "best"] = "last"
     """Weights to end with: those of the last step, or of the lowest validation loss."""
-    patience: int | None = Field(default=None, gt=0)
-    """Stop after so many validations without a new lowest loss; null trains all steps."""
-    max_loss_ratio: float = Field(default=2.0, gt=1)
-    """Training has diverged where the loss is this many times that of the first step."""
     samples: SampleSpec | None = None
     """Texts that are written while training, for the record; null writes none."""
     seed: int = 0
@@ -76,30 +102,13 @@ class TrainSpec(Spec):
                 raise ValueError(f"names '{name}' twice")
         return corpus
 
-    @field_validator("betas")
-    @classmethod
-    def _betas_in_range(cls, betas: tuple[float, float]) -> tuple[float, float]:
-        if not all(0 <= beta < 1 for beta in betas):
-            raise ValueError(f"{list(betas)} are not both in [0, 1)")
-        return betas
-
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.batch_size % self.accumulation_steps:
-            raise ValueError(
-                f"`accumulation_steps` = {self.accumulation_steps} does not divide `batch_size` = "
-                f"{self.batch_size}"
-            )
         if self.keep == "best" and self.validate_every is None:
             raise ValueError("`keep: best` needs `validate_every`, a number of steps")
         if self.patience is not None and self.keep != "best":
             raise ValueError(
                 "`patience` needs `keep: best` and `validate_every`: it waits for a lower loss"
-            )
-        if self.min_learning_rate_fraction and self.schedule not in _ENDS_AT_FRACTION:
-            raise ValueError(
-                f"`min_learning_rate_fraction` is for {' and '.join(_ENDS_AT_FRACTION)}, and "
-                f"`schedule` is {self.schedule}"
             )
         if self.shares is not None:
             _check_shares(self.shares, self.corpora)

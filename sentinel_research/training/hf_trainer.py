@@ -10,10 +10,8 @@ from transformers import EarlyStoppingCallback, Trainer
 from transformers.trainer_utils import EvalLoopOutput
 
 from sentinel_research import distributed
+from sentinel_research.data.training_set import IGNORED
 from sentinel_research.training.adjust import Adjustments, UpdateScaling
-
-IGNORED = -100
-"""Label of a position that is not trained on, as in transformers."""
 
 # official Mamba marks it so: decay would pull every half-life towards one token
 _NEVER_DECAYED = ("A_log",)
@@ -52,7 +50,22 @@ class BlockDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
             self._blocks[own].split(batch_size), self._labels[own].split(batch_size), strict=True
         )
         for blocks, labels in batches:
-            yield {"input_ids": blocks, "labels": labels}
+            batch = {"input_ids": blocks, "labels": labels}
+            yield batch if self.is_whole else _cut(batch)
+
+
+def collate(rows: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """A batch of labelled examples, up to the last token that any of them is trained on.
+
+    Args:
+        rows: What `BlockDataset` gives, padded on the right.
+    """
+    return _cut({name: torch.stack([row[name] for row in rows]) for name in rows[0]})
+
+
+def _cut(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    (places,) = (batch["labels"] != IGNORED).any(0).nonzero(as_tuple=True)
+    return {name: values[:, : int(places.max()) + 1] for name, values in batch.items()}
 
 
 class AdjustedTrainer(Trainer):

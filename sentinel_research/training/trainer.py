@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from sentinel_research import distributed
-from sentinel_research.data.training_set import whole_batches
+from sentinel_research.data.training_set import IGNORED, whole_batches
 from sentinel_research.errors import DataError, DivergedError, UsageError
 from sentinel_research.models import kernels_of
 from sentinel_research.models.agency import describe_agency
@@ -31,7 +31,7 @@ from sentinel_research.specs import TrainSpec
 from sentinel_research.training.adjust import Adjustments, UpdateScaling
 from sentinel_research.training.agency import agency_callbacks
 from sentinel_research.training.checkpoints import last_checkpoint, open_folder, step_of
-from sentinel_research.training.hf_trainer import AdjustedTrainer, BlockDataset
+from sentinel_research.training.hf_trainer import AdjustedTrainer, BlockDataset, collate
 from sentinel_research.training.measured import Measured
 from sentinel_research.training.samples import SampleCallback, encoded_prompts, written
 from sentinel_research.training.settings import check_settings, training_arguments
@@ -43,6 +43,7 @@ from sentinel_research.training.watch import (
     validation_history,
 )
 
+_OF_WHOLE_BLOCKS = ("tokens_per_second", "flops_per_step")
 Blocks = Int64[np.ndarray, "num_blocks sequence_length"]
 Labels = Int64[np.ndarray, "num_blocks sequence_length"]
 
@@ -72,7 +73,9 @@ def train(
             them. The last ones that do not fill a batch are never used: all steps are alike.
         folder: Checkpoints go here; an interrupted run with the same folder resumes.
         validation: Token ids of the same length for `spec.validate_every`.
-        labels: Tokens to predict, where they are not the blocks' own: -100 is no token.
+        labels: Tokens to predict, where they are not the blocks' own: -100 is no token. What is
+            behind the last one of a batch is not computed. States of agency gates stay as they are
+            then, and their penalty is left out.
         validation_labels: Likewise for `validation`; given if and only if `labels` are.
         progress: Who is told about every step.
         adjustments: What a recovery changes about losses and updates.
@@ -83,7 +86,8 @@ def train(
         The model in evaluation mode, and the stage report. Losses are nats per token; `seconds`,
         `tokens_per_second` (input tokens, validation and checkpoints included in the time) and
         `memory` are of this process, which did `num_steps_timed` of the steps; tokens, operations
-        and `cpu_seconds` are of all `num_processes`.
+        and `cpu_seconds` are of all `num_processes`. With labels there are neither
+        `tokens_per_second` nor `flops_per_step`.
 
     Raises:
         UsageError: for a precision or an option that device or model lack, or a folder with
@@ -110,7 +114,8 @@ def train(
     watch = Watch(progress or Silent(), spec.max_loss_ratio, spec.batch_size * blocks.shape[1])
     callbacks = [
         watch,
-        *agency_callbacks(model, blocks),
+        # what is padded says nothing about heads
+        *(agency_callbacks(model, blocks) if labels is None else ()),
         *([EarlyStoppingCallback(spec.patience)] if spec.patience else []),
         *adjustments.callbacks,
         *samples,
@@ -123,6 +128,7 @@ def train(
         args=training_arguments(spec, folder, model.device),
         train_dataset=BlockDataset(blocks, None if labels is None else labels[: len(blocks)]),
         eval_dataset=None if validation is None else BlockDataset(validation, validation_labels),
+        data_collator=None if labels is None else collate,
         callbacks=callbacks,
     )
     measured = Measured(str(model.device), training_flops(model, blocks.shape[1]))
@@ -135,6 +141,9 @@ def train(
     trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
     model.eval()
     own = measured.report(spec, trainer.state.global_step - first_step)
+    if labels is not None:
+        # batches are of different lengths: what one of the longest would cost says nothing
+        own = {name: value for name, value in own.items() if name not in _OF_WHOLE_BLOCKS}
     report = {
         "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
         "num_trained_parameters": scaling.num_moving(model),
@@ -142,7 +151,7 @@ def train(
         "num_blocks": len(blocks),
         "resumed": resumed_from is not None,
         "num_skipped_steps": watch.num_skipped_steps,
-        **_learnt(trainer.state, spec, blocks.shape[1]),
+        **_learnt(trainer.state, spec, _predicted(blocks, labels)),
         **own,
         **describe_agency(model),
     }
@@ -220,14 +229,21 @@ def _run(trainer: AdjustedTrainer, resumed_from: Path | None) -> DivergenceError
     return None
 
 
-def _learnt(state: TrainerState, spec: TrainSpec, sequence_length: int) -> dict[str, Any]:
+def _predicted(blocks: Blocks, labels: Labels | None) -> float:
+    """Tokens that a sequence is trained on, in the mean."""
+    if labels is None:
+        return blocks.shape[1] - 1
+    return float((labels[: len(blocks), 1:] != IGNORED).sum() / len(blocks))
+
+
+def _learnt(state: TrainerState, spec: TrainSpec, predicted: float) -> dict[str, Any]:
     """The part of the report that does not depend on how often training was interrupted."""
     validation = validation_history(state)
     return {
         "corpus": spec.corpus,
         "precision": spec.precision,
         "num_steps": state.global_step,
-        "num_tokens": state.global_step * spec.batch_size * (sequence_length - 1),
+        "num_tokens": round(state.global_step * spec.batch_size * predicted),
         "losses": training_history(state),
         "validation": validation,
         "samples": written(state),

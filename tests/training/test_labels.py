@@ -59,3 +59,26 @@ def test_what_stands_behind_the_last_label_changes_nothing(tmp_path: Path) -> No
     one, _ = train(make_model(), make_spec(), blocks, tmp_path / "one", labels=labels)
     two, _ = train(make_model(), make_spec(), other, tmp_path / "two", labels=labels)
     assert same(weights(one), weights(two))
+
+
+def test_batch_ends_with_its_last_label(tmp_path: Path) -> None:
+    blocks = blocks_of(8)
+    places = np.arange(LENGTH)
+    labels = np.where((places == 3) | (places == 5), blocks, IGNORED)
+    model, seen = make_model(), set[tuple[int, ...]]()
+    model.register_forward_pre_hook(
+        lambda _, __, given: seen.add(tuple(given["input_ids"].shape)), with_kwargs=True
+    )
+    _, report = train(
+        model,
+        make_spec(num_steps=2, validate_every=1),
+        blocks,
+        tmp_path,
+        validation=blocks,
+        labels=labels,
+        validation_labels=labels,
+    )
+    # operations are counted on one whole sequence
+    assert seen == {(4, 6), (1, LENGTH)}
+    assert "flops_per_step" not in report
+    assert report["num_tokens"] == 2 * 4 * 2

@@ -1,0 +1,48 @@
+"""`sentinel downstream`: fine-tune models on the tasks that measure them."""
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from sentinel_research.downstream_command.request import DownstreamRequest
+
+# flags as they were published: with underscores, and lists behind one flag
+_Flags = Parameter(name="*", name_transform=lambda name: name, consume_multiple=True, negative="")
+
+
+def downstream(
+    *,
+    request: Annotated[DownstreamRequest, _Flags],
+    dry_run: Annotated[bool, Parameter(name=["--dry_run", "--dry-run"], negative="")] = False,
+    quiet: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Fine-tune finished models on tasks of lm-eval, and measure them before and after.
+
+    Every model learns the same training documents in the prompts of the evaluation; a held-out part
+    of them chooses weights and learning rate. The files are OUTPUT_DIR/MODEL_downstream.json. The
+    same command resumes an interrupted run.
+
+    Parameters
+    ----------
+    dry_run
+        Show tasks, documents and models; fine-tune nothing.
+    quiet
+        No progress on stderr.
+    """
+    from sentinel_research.cli.run import prepare_process, shown_progress
+
+    prepare_process()
+    from sentinel_research.downstream_command.recipes import downstream_recipe
+    from sentinel_research.downstream_command.run import run_downstream_request
+    from sentinel_research.reporting import summary
+
+    if dry_run:
+        from sentinel_research.dry_run import dry_run as describe
+
+        print(describe(downstream_recipe(request)).text)
+        return 0
+    with shown_progress(quiet=quiet) as progress:
+        record, files = run_downstream_request(request, progress=progress)
+    print(f"{summary(record)}\n")
+    print("\n".join(map(str, files)))
+    return 0 if record.status == "done" else 1

@@ -1,0 +1,1 @@
+"""`sentinel downstream`: its flags, the recipe that they stand for, and the files it writes."""
