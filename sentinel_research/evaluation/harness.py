@@ -28,11 +28,12 @@ def evaluate(
         model: A causal LM of transformers, dense or pruned, on its device.
         tokenizer: Its tokenizer.
         spec: Tasks and limits.
-        samples_folder: Where per-document samples go (`samples_TASK.jsonl`); None keeps none.
+        samples_folder: Where per-document samples go (`samples_TASK.jsonl`), and written texts;
+            None keeps none.
 
     Returns:
         Every metric with its standard error, lm-eval's own results verbatim, the samples, and the
-        scores by position if they are asked for.
+        scores by position and what the model writes if they are asked for.
 
     Raises:
         UsageError: for an unknown task.
@@ -41,6 +42,7 @@ def evaluate(
     from lm_eval.evaluator import evaluate as lm_evaluate
 
     from sentinel_research.evaluation.adapter import SentinelLM
+    from sentinel_research.evaluation.generation import evaluate_generation
     from sentinel_research.evaluation.long_context import evaluate_long_context
 
     start = time.perf_counter()
@@ -64,6 +66,15 @@ def evaluate(
     undefined = _undefined(results, samples)
     asked = spec.long_context
     long_context = None if asked is None else evaluate_long_context(model, tokenizer, asked)
+    generation = None
+    if spec.generation is not None:
+        generation = evaluate_generation(
+            model,
+            tokenizer,
+            spec.generation,
+            batch_size=spec.batch_size,
+            folder=samples_folder,
+        )
     return EvaluationReport(
         measurements=_measurements(results, undefined),
         not_measured={**_not_measured(results), **undefined},
@@ -77,6 +88,7 @@ def evaluate(
         seconds=time.perf_counter() - start,
         lm_eval=_strict(results),
         long_context=long_context,
+        generation=generation,
     )
 
 

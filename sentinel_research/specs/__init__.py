@@ -8,6 +8,7 @@ from sentinel_research.specs.agency import AgencySpec, GateMode, StatePolicy
 from sentinel_research.specs.base import Spec
 from sentinel_research.specs.compare import ArchitectureSpec, CompareSpec, MatchSpec
 from sentinel_research.specs.corpus import CorpusSpec, FilterSpec
+from sentinel_research.specs.generation import GenerationSpec
 from sentinel_research.specs.granularity import Granularity
 from sentinel_research.specs.long_context import LongContextSpec
 from sentinel_research.specs.model import ModelSpec
@@ -32,6 +33,7 @@ __all__ = [
     "EvalSpec",
     "FilterSpec",
     "GateMode",
+    "GenerationSpec",
     "Granularity",
     "LongContextSpec",
     "MatchSpec",

@@ -8,6 +8,7 @@ from typing_extensions import Self
 from sentinel_research.specs.base import Spec
 from sentinel_research.specs.compare import CompareSpec
 from sentinel_research.specs.corpus import CorpusSpec
+from sentinel_research.specs.generation import GenerationSpec
 from sentinel_research.specs.long_context import LongContextSpec
 from sentinel_research.specs.model import ModelSpec
 from sentinel_research.specs.prune import PruneGrid
@@ -40,14 +41,17 @@ class EvalSpec(Spec):
     """Seed of lm-eval's few-shot sampling."""
     long_context: LongContextSpec | None = None
     """Scores by position and costs by length, beside the tasks; null leaves them out."""
+    generation: GenerationSpec | None = None
+    """Quality of written text and speed of writing, beside the tasks; null leaves them out."""
 
     @model_validator(mode="after")
     def _tasks_differ(self) -> Self:
         for task in self.tasks:
             if self.tasks.count(task) > 1:
                 raise ValueError(f"`tasks` names '{task}' twice, each is measured once")
-        if self.long_context is not None and not self.tasks:
-            raise ValueError("`long_context` goes with `tasks`: it is part of what is measured")
+        for part in ("long_context", "generation"):
+            if getattr(self, part) is not None and not self.tasks:
+                raise ValueError(f"`{part}` goes with `tasks`: it is part of what is measured")
         return self
 
 
