@@ -23,6 +23,7 @@ from sentinel_research.reporting.estimates import (
     list_tasks,
 )
 from sentinel_research.reporting.figures import draw_curves, draw_losses, is_crowded
+from sentinel_research.reporting.generation import compare_generations
 from sentinel_research.reporting.numbers import number, quantity
 from sentinel_research.reporting.recovery import compare_recoveries
 from sentinel_research.reporting.shortfalls import explain_shortfalls
@@ -81,6 +82,8 @@ class Page(NamedTuple):
     """How the architectures compare; empty if the run compares none, else `tasks` is."""
     recovery: tuple[Part, ...]
     """What recovery regained; empty if the run recovers nothing."""
+    generation: tuple[Part, ...]
+    """What models wrote; empty if the run was not asked for it."""
     training: Section | None
     training_figure: Drawing | None
     sections: tuple[Section, ...]
@@ -128,6 +131,7 @@ def build_page(record: RunRecord) -> Page:
         criteria=compare_criteria(groups, record.synthetic_data),
         architectures=compare_architectures(record),
         recovery=compare_recoveries(record),
+        generation=compare_generations(record),
         training=_training(record, bool(losses)),
         training_figure=draw_losses(losses, record.synthetic_data) if losses else None,
         sections=tuple(section for section in _sections(record) if section.table.rows),
