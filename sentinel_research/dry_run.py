@@ -50,7 +50,7 @@ def dry_run(recipe: Recipe) -> Preview:
     from sentinel_research.data.defined import define_corpora
     from sentinel_research.data.mirror import use_mirror
     from sentinel_research.evaluation import find_tasks
-    from sentinel_research.evaluation.limits import check_examples, check_limits
+    from sentinel_research.evaluation.limits import check_examples, check_generation, check_limits
 
     cells = plan_cells(recipe)
     if recipe.data is not None:
@@ -66,6 +66,7 @@ def dry_run(recipe: Recipe) -> Preview:
     lines.append(f"models to evaluate: {len(cells)}")
     model, tokenizer = _model_and_tokenizer(recipe)
     check_limits(model.config, recipe.evaluate.max_length, recipe.evaluate.prefix_token_id)
+    check_generation(recipe.evaluate, model.config, tokenizer)
     lines.append(f"  dense: {model.num_parameters():,} parameters")
     # untrained weights: which units go is not known; of one kind every scorer removes as many
     specs = {
@@ -114,6 +115,13 @@ def _stages(recipe: Recipe) -> list[str]:
         lines.append(
             f"long context: {asked.num_sequences} sequences of {asked.corpus}, {asked.split}, up "
             f"to {asked.lengths[-1]:,} tokens"
+        )
+    if recipe.evaluate.generation is not None:
+        written = recipe.evaluate.generation
+        lines.append(
+            f"generation: {written.num_prompts * written.num_samples:,} continuations a model, of "
+            f"up to {written.max_new_tokens} tokens, behind {written.num_prompts} prompts of "
+            f"{written.corpus}, {written.split}"
         )
     return lines
 

@@ -8,6 +8,7 @@ from sentinel_research.record import Check, EvaluationReport, RunRecord
 from sentinel_research.specs import Recipe
 
 _LONG_CONTEXT = "long context"
+_GENERATION = "generation"
 
 
 class _Fitted(NamedTuple):
@@ -38,6 +39,8 @@ def record_inputs(recipe: Recipe, record: RunRecord, evaluation: EvaluationRepor
     record.datasets, record.checks = list(evaluation.datasets) if evaluation else [], []
     if evaluation is not None and evaluation.long_context is not None:
         record.datasets.append({**evaluation.long_context["data"], "task": _LONG_CONTEXT})
+    if evaluation is not None and evaluation.generation is not None:
+        record.datasets.append({**evaluation.generation["data"], "task": _GENERATION})
     fitted = list(_fitted(recipe))
     for one in fitted:
         record.datasets.append({**one.provenance, "task": one.role})
@@ -86,12 +89,16 @@ def _origin_of(corpus: str) -> dict[str, Any]:
 
 
 def _evaluated(recipe: Recipe) -> Iterator[tuple[str, list[frozenset[str]]]]:
-    """Every evaluated task, and the text of long sequences, with its documents' fingerprints."""
+    """Every evaluated task, and other text that is read, with its documents' fingerprints."""
     from sentinel_research.data.fitted import corpus_fingerprints
     from sentinel_research.data.task_documents import fingerprints, load_tasks
 
     for name, task in load_tasks(recipe.evaluate.tasks).items():
         yield name, [fingerprints(task, document) for document in task.eval_docs]
-    long_context = recipe.evaluate.long_context
-    if long_context is not None:
-        yield _LONG_CONTEXT, corpus_fingerprints(long_context.corpus, long_context.split)
+    parts = {
+        _LONG_CONTEXT: recipe.evaluate.long_context,
+        _GENERATION: recipe.evaluate.generation,
+    }
+    for name, part in parts.items():
+        if part is not None:
+            yield name, corpus_fingerprints(part.corpus, part.split)

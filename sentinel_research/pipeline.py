@@ -195,11 +195,13 @@ def _open_record(recipe: Recipe, folder: Path) -> RunRecord:
 
 
 def _reads_synthetic_data(recipe: Recipe) -> bool:
-    long_context, recover = recipe.evaluate.long_context, recipe.recover
+    long_context, generation = recipe.evaluate.long_context, recipe.evaluate.generation
+    recover = recipe.recover
     corpora = {
         *(recipe.train.corpora if recipe.train else ()),
         *(name for spec in (recover.specs if recover else ()) for name in spec.train.corpora),
         long_context.corpus if long_context else None,
+        generation.corpus if generation else None,
         recipe.prune.calibration.corpus if recipe.prune and recipe.prune.calibration else None,
     }
     made = {"synthetic"}
@@ -218,7 +220,7 @@ def _prepare(
     folder: Path,
     progress: Progress,
 ) -> Prepared:
-    from sentinel_research.evaluation.limits import check_limits
+    from sentinel_research.evaluation.limits import check_generation, check_limits
     from sentinel_research.pruning import load
 
     source = recipe.model
@@ -228,6 +230,7 @@ def _prepare(
         source = stored(recipe.model, folder)
     model, tokenizer, record.load = load(source)
     check_limits(model.config, recipe.evaluate.max_length, recipe.evaluate.prefix_token_id)
+    check_generation(recipe.evaluate, model.config, tokenizer)
     open_ids = {cell.id for cell in record.cells if cell.status != "done"}
     open_cells = [one for one in all_cells if one.id in open_ids]
     specs = [one.prune for one in open_cells if one.prune]

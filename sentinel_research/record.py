@@ -77,6 +77,9 @@ class EvaluationReport(_Part):
     long_context: dict[str, Any] | None = None
     """Scores by position and costs by length, see `evaluation.long_context`; null if not asked
     for."""
+    generation: dict[str, Any] | None = None
+    """Quality of written text and speed of writing, see `evaluation.generation`; null if not asked
+    for."""
 
     def measurement(self, task: str, metric: str) -> Measurement:
         """The measurement of `metric` on `task`; KeyError names what was measured."""

@@ -41,11 +41,12 @@ def untrained(recipe: Recipe) -> tuple[Any, Any]:
     Raises:
         UsageError: for an unknown architecture or key, a tokenizer that is not named, or a
             measurement that the model cannot serve.
-        DataError: if there is too little text for the long sequences that will be scored.
+        DataError: if there is too little text for the long sequences that will be scored, or for
+            the prompts that will be continued.
         CheckpointError: if the tokenizer cannot be loaded.
     """
     from sentinel_research.data.long_sequences import long_sequences
-    from sentinel_research.evaluation.limits import check_limits
+    from sentinel_research.evaluation.limits import check_generation, check_limits
     from sentinel_research.models import build, with_agency
 
     assert recipe.train is not None  # the recipe was validated: these two come together
@@ -53,8 +54,9 @@ def untrained(recipe: Recipe) -> tuple[Any, Any]:
     tokenizer = recipe_tokenizer(recipe)
     model = build(recipe.model.architecture, recipe.model.config, tokenizer, seed=recipe.train.seed)
     check_limits(model.config, recipe.evaluate.max_length, recipe.evaluate.prefix_token_id)
+    # what is missing should not come to light after the training
+    check_generation(recipe.evaluate, model.config, tokenizer)
     if recipe.evaluate.long_context is not None:
-        # what is missing should not come to light after the training
         long_sequences(recipe.evaluate.long_context, tokenizer)
     return with_agency(model, recipe.model), tokenizer
 

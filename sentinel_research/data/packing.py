@@ -50,7 +50,7 @@ def pack(
         DataError: if the texts do not fill one sequence.
     """
     _check_length(sequence_length)
-    tokens = np.concatenate([np.zeros(0, dtype=np.int64), *_token_arrays(texts, tokenizer)])
+    tokens = np.concatenate([np.zeros(0, dtype=np.int64), *token_arrays(texts, tokenizer)])
     num_sequences = len(tokens) // sequence_length
     if num_sequences == 0:
         raise DataError(
@@ -100,7 +100,7 @@ def sample_sequences(
     needed = num_sequences * sequence_length
     found: list[np.ndarray] = []
     num_found = 0
-    for tokens in _token_arrays([pieces[index] for index in order], tokenizer):
+    for tokens in token_arrays([pieces[index] for index in order], tokenizer):
         found.append(tokens)
         num_found += len(tokens)
         if num_found >= needed:
@@ -119,10 +119,15 @@ def separator_id(tokenizer: "PreTrainedTokenizerBase") -> int | None:
     return None if chosen is None else int(chosen)
 
 
-def _token_arrays(
+def token_arrays(
     texts: Sequence[str], tokenizer: "PreTrainedTokenizerBase"
 ) -> Iterator[Int64[np.ndarray, " tokens"]]:
-    """Tokens of each text behind its separator, tokenised in batches as they are asked for."""
+    """Tokens of each text behind its separator, tokenised in batches as they are asked for.
+
+    Args:
+        texts: Documents.
+        tokenizer: Any tokenizer of transformers.
+    """
     separator = separator_id(tokenizer)
     prefix = [] if separator is None else [separator]
     for start in range(0, len(texts), _BATCH):

@@ -28,17 +28,19 @@ def evaluate(
         model: A causal LM of transformers, dense or pruned, on its device.
         tokenizer: Its tokenizer.
         spec: Tasks and limits.
-        samples_folder: Where per-document samples go (`samples_TASK.jsonl`); None keeps none.
+        samples_folder: Where per-document samples go (`samples_TASK.jsonl`), and written texts;
+            None keeps none.
 
     Returns:
         Every metric with its standard error, lm-eval's own results verbatim, the samples, and the
-        scores by position if they are asked for.
+        scores by position and what the model writes if they are asked for.
 
     Raises:
         UsageError: for an unknown task.
         DataError: for missing or empty data.
     """
     from sentinel_research.evaluation.adapter import SentinelLM
+    from sentinel_research.evaluation.generation import evaluate_generation
     from sentinel_research.evaluation.long_context import evaluate_long_context
 
     lm = SentinelLM(
@@ -54,6 +56,10 @@ def evaluate(
     report = evaluate_lm(lm, spec, lm.max_length, samples_folder=samples_folder)
     if spec.long_context is not None:
         report.long_context = evaluate_long_context(model, tokenizer, spec.long_context)
+    if spec.generation is not None:
+        report.generation = evaluate_generation(
+            model, tokenizer, spec.generation, batch_size=spec.batch_size, folder=samples_folder
+        )
     return report
 
 

@@ -3,8 +3,9 @@
 import logging
 from collections.abc import Sequence
 
-from transformers import PretrainedConfig
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
+from sentinel_research.data.held_out_prompts import held_out_prompts
 from sentinel_research.errors import DataError, UsageError
 from sentinel_research.models import ANATOMIES, context_length
 from sentinel_research.models.anatomy import family_of
@@ -39,6 +40,34 @@ def check_limits(
             f"prefix_token_id = {prefix_token_id} is not in the model's vocabulary of "
             f"{num_tokens:,} tokens",
             f"give 0 to {num_tokens - 1} (`evaluate.prefix_token_id` in a recipe)",
+        )
+
+
+def check_generation(
+    spec: EvalSpec, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """Check that there are prompts to continue, and that a model reads as many tokens.
+
+    Args:
+        spec: Nothing is checked if it asks for no generation.
+        config: The model's configuration. The context of a family without a row is not known.
+        tokenizer: The model's.
+
+    Raises:
+        UsageError: for a text longer than the context, or a corpus without the split.
+        DataError: if the data cannot be had, or is too short for so many prompts.
+    """
+    asked = spec.generation
+    if asked is None:
+        return
+    num_read = held_out_prompts(asked, tokenizer).prompts.shape[1]
+    longest = context_length(config) if family_of(config) in ANATOMIES else None
+    if longest is not None and num_read + asked.max_new_tokens > longest:
+        begin = ", one of them begins the text," if num_read > asked.prompt_tokens else ""
+        raise UsageError(
+            f"`evaluate.generation`: prompts of {num_read} tokens{begin} and `max_new_tokens` = "
+            f"{asked.max_new_tokens} are more than the model's context of {longest} tokens",
+            "lower `evaluate.generation.prompt_tokens` or `max_new_tokens`",
         )
 
 

@@ -7,14 +7,18 @@ multinomial draw, so that a resample costs as much as the table has cells and no
 Items in clusters (questions on one text): whole clusters are resampled, and a mean has a closed
 form [2].
 
+Statistics that count different things (n-grams of a set of texts) are biased under a bootstrap, in
+which an item meets itself again: for them there is the jackknife, which leaves one item out [3].
+
 References:
     [1] Efron, Tibshirani, An Introduction to the Bootstrap (1993), chapter 6.
     [2] Miller, Adding Error Bars to Evals (2024), section 2.2. https://arxiv.org/abs/2411.00640
+    [3] Efron, Stein, The jackknife estimate of variance (1981). https://doi.org/10.1214/aos/1176345462
 """
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -99,6 +103,34 @@ def clustered_mean_stderr(
     # few clusters spread too little around their own mean
     correction = len(sums) / (len(sums) - 1)
     return math.sqrt(correction * float(np.square(sums).sum())) / len(values)
+
+
+class Jackknife(NamedTuple):
+    """What leaving out every item in turn says about a statistic."""
+
+    stderr: float
+    """Standard error in the unit of the statistic; its square is too large rather than too small
+    in expectation [3]."""
+    values: Float[np.ndarray, " items"]
+    """A value an item, whose mean is the statistic and whose spread gives the error: subtract those
+    of two statistics of the same items to compare them in pairs. Those of a mean are its items."""
+
+
+def jackknife(value: float, without: Float[np.ndarray, " items"]) -> Jackknife:
+    """Standard error of a statistic of independent items.
+
+    Args:
+        value: The statistic of all items.
+        without: The same without each item in turn; two or more.
+
+    Example:
+        >>> jackknife(2.0, np.array([2.5, 2.0, 1.5])).values
+        array([1., 2., 3.])
+    """
+    if len(without) < 2:
+        raise ValueError(f"a jackknife needs at least 2 items, got {len(without)}")
+    values = value + (len(without) - 1) * (without.mean() - without)
+    return Jackknife(float(values.std(ddof=1)) / math.sqrt(len(without)), values)
 
 
 def cluster_numbers(names: Any) -> Int[np.ndarray, " items"]:

@@ -1,8 +1,8 @@
 """`report.json`: what tables and figures show, at full precision, under names that stay.
 
 `tasks.TASK.estimates` has a row per scorer and fraction, `tasks.TASK.against_random` its
-comparison with random masks; `criteria.KEY`, `architectures.KEY`, `downstream.KEY` and
-`recovery.KEY` have one comparison each. A part without numbers has `absent` alone.
+comparison with random masks; `criteria.KEY`, `architectures.KEY`, `downstream.KEY`, `recovery.KEY`
+and `generation.KEY` have one comparison each. A part without numbers has `absent` alone.
 
 Of `recovery`, `results-TASK` has the metric, the unit of its values (`is_log`: they are natural
 logarithms) and a row per recovery with every seed before and after, and `regained` against either
@@ -39,6 +39,7 @@ def render_json(page: Page) -> str:
         "architectures": {part.key: _part(part) for part in page.architectures},
         "downstream": {part.key: _part(part) for part in page.downstream},
         "recovery": _measured(page.recovery),
+        "generation": _measured(page.generation),
     }
     return json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 

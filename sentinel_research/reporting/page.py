@@ -24,7 +24,9 @@ from sentinel_research.reporting.estimates import (
     list_tasks,
 )
 from sentinel_research.reporting.figures import draw_curves, draw_losses, is_crowded
-from sentinel_research.reporting.numbers import number, quantity
+from sentinel_research.reporting.generation import compare_generations
+from sentinel_research.reporting.numbers import number
+from sentinel_research.reporting.outcome import compares_models, list_problems, verdict
 from sentinel_research.reporting.recovery import compare_recoveries
 from sentinel_research.reporting.shortfalls import explain_shortfalls
 from sentinel_research.reporting.svg import Drawing
@@ -84,6 +86,8 @@ class Page(NamedTuple):
     """What fine-tuned models answer; empty if the run fine-tunes on no task, else `tasks` is."""
     recovery: tuple[Part, ...]
     """What recovery regained; empty if the run recovers nothing."""
+    generation: tuple[Part, ...]
+    """What models wrote; empty if the run was not asked for it."""
     training: Section | None
     training_figure: Drawing | None
     sections: tuple[Section, ...]
@@ -132,6 +136,7 @@ def build_page(record: RunRecord) -> Page:
         architectures=compare_architectures(record),
         downstream=compare_downstream(record),
         recovery=compare_recoveries(record),
+        generation=compare_generations(record),
         training=_training(record, bool(losses)),
         training_figure=draw_losses(losses, record.synthetic_data) if losses else None,
         sections=tuple(section for section in _sections(record) if section.table.rows),
@@ -141,52 +146,6 @@ def build_page(record: RunRecord) -> Page:
         is_shipped=is_shipped,
         fingerprint=record.recipe_fingerprint,
     )
-
-
-def compares_models(record: RunRecord) -> bool:
-    """Whether a run is of several models beside each other, and not of one and its prunings."""
-    return bool(record.recipe.get("compare") or record.recipe.get("downstream"))
-
-
-def list_problems(record: RunRecord, groups: list[Group]) -> list[str]:
-    """What a reader must know before any number.
-
-    Args:
-        record: The run.
-        groups: Its cells, grouped.
-    """
-    problems = []
-    if record.status == "failed":
-        problems.append(
-            f"The run failed: {record.error}" if record.error else "The run ended with failures."
-        )
-    elif record.error is not None:
-        problems.append(f"The run recorded an error: {record.error}")
-    if record.status == "started":
-        problems.append("The run is not finished: the numbers below are what it has so far.")
-    failed = [cell.id for cell in record.cells if cell.status == "failed"]
-    if failed:
-        problems.append(f"{quantity(len(failed), 'cell')} failed: {', '.join(failed)}")
-    begun = [cell.id for cell in record.cells if cell.status == "started"]
-    if begun:
-        problems.append(f"{quantity(len(begun), 'cell')} not finished: {', '.join(begun)}")
-    absent = [group.name for group in groups if not group.cells]
-    if absent:
-        problems.append(f"Not run: {', '.join(absent)}")
-    problems += [f"Check failed: {check.name} ({check.detail})" for check in record.failed_checks()]
-    return problems
-
-
-def verdict(record: RunRecord) -> str:
-    """How the run ended, in one sentence."""
-    checks = [*record.checks, *(check for cell in record.cells for check in cell.checks)]
-    done = sum(cell.status == "done" for cell in record.cells)
-    passed = sum(check.passed for check in checks)
-    cells = f"{done} of {quantity(len(record.cells), 'cell')} done"
-    held = (
-        f"{passed} of {quantity(len(checks), 'check')} passed" if checks else "nothing was checked"
-    )
-    return f"{record.status.capitalize()}: {cells}, {held}."
 
 
 def _is_shipped(record: RunRecord) -> bool:

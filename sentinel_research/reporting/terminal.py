@@ -6,14 +6,18 @@ from sentinel_research.record import RunRecord
 from sentinel_research.reporting.architectures import compare_architectures
 from sentinel_research.reporting.downstream import compare_downstream
 from sentinel_research.reporting.estimates import group_cells, list_metrics, list_tasks
+from sentinel_research.reporting.generation import compare_generations
 from sentinel_research.reporting.numbers import number
-from sentinel_research.reporting.page import compares_models, list_problems, verdict
+from sentinel_research.reporting.outcome import compares_models, list_problems, verdict
 from sentinel_research.reporting.recovery import compare_recoveries
 from sentinel_research.reporting.tables import Table, results_table
 
 _RECOVERY_HEADERS: tuple[str, ...] = ("scorer", "fraction", "recovery", "before", "after")
 _RECOVERY_HEADERS += ("regained of dense", "interval of dense")
 _RECOVERY_HEADERS += ("regained of control", "interval of control", "seeds")
+_GENERATION_HEADERS: tuple[str, ...] = ("model", "distinct-2", "seq-rep-4", "self-BLEU")
+_GENERATION_HEADERS += ("first token, ms", "latency ratio")
+_GENERATION_HEADERS += ("tokens per second after it", "speed ratio")
 _HEADERS = ("scorer", "fraction", "seeds", "interval", "ratio to dense")
 
 
@@ -47,6 +51,11 @@ def summary(record: RunRecord) -> str:
             lines += ["", part.title, *_aligned(part.table, _RECOVERY_HEADERS)]
         if part.table is not None and part.key.startswith("claim"):
             lines += ["", *part.notes[:-1]]
+    for part in compare_generations(record):
+        if part.key in ("quality", "speed"):
+            lines += ["", part.title]
+            lines += [] if part.table is None else _aligned(part.table, _GENERATION_HEADERS)
+            lines += [part.absent] if part.absent else []
     return "\n".join(lines)
 
 

@@ -9,6 +9,7 @@ from sentinel_research.specs.base import Spec
 from sentinel_research.specs.compare import ArchitectureSpec, CompareSpec, MatchSpec
 from sentinel_research.specs.corpus import CorpusSpec, FilterSpec
 from sentinel_research.specs.downstream import DownstreamSpec
+from sentinel_research.specs.generation import GenerationSpec
 from sentinel_research.specs.granularity import Granularity
 from sentinel_research.specs.long_context import LongContextSpec
 from sentinel_research.specs.model import ModelSpec
@@ -35,6 +36,7 @@ __all__ = [
     "FilterSpec",
     "FitSpec",
     "GateMode",
+    "GenerationSpec",
     "Granularity",
     "LongContextSpec",
     "MatchSpec",

@@ -9,6 +9,7 @@ from sentinel_research.specs.base import Spec
 from sentinel_research.specs.compare import CompareSpec
 from sentinel_research.specs.corpus import CorpusSpec
 from sentinel_research.specs.downstream import DownstreamSpec
+from sentinel_research.specs.generation import GenerationSpec
 from sentinel_research.specs.long_context import LongContextSpec
 from sentinel_research.specs.model import ModelSpec
 from sentinel_research.specs.prune import PruneGrid
@@ -41,14 +42,17 @@ class EvalSpec(Spec):
     """Seed of lm-eval's few-shot sampling."""
     long_context: LongContextSpec | None = None
     """Scores by position and costs by length, beside the tasks; null leaves them out."""
+    generation: GenerationSpec | None = None
+    """Quality of written text and speed of writing, beside the tasks; null leaves them out."""
 
     @model_validator(mode="after")
     def _tasks_differ(self) -> Self:
         for task in self.tasks:
             if self.tasks.count(task) > 1:
                 raise ValueError(f"`tasks` names '{task}' twice, each is measured once")
-        if self.long_context is not None and not self.tasks:
-            raise ValueError("`long_context` goes with `tasks`: it is part of what is measured")
+        for part in ("long_context", "generation"):
+            if getattr(self, part) is not None and not self.tasks:
+                raise ValueError(f"`{part}` goes with `tasks`: it is part of what is measured")
         return self
 
 
@@ -154,8 +158,9 @@ def _check_downstream(recipe: Recipe, spec: DownstreamSpec) -> None:
         raise ValueError(
             "`downstream` trains on prompts without examples: leave `evaluate.num_fewshot` out"
         )
-    if evaluate.long_context is not None:
-        raise ValueError("`downstream` measures tasks: leave `evaluate.long_context` out")
+    for name in ("long_context", "generation"):
+        if getattr(evaluate, name) is not None:
+            raise ValueError(f"`downstream` measures tasks: leave `evaluate.{name}` out")
     for name in spec.together:
         if name not in evaluate.tasks:
             raise ValueError(

@@ -40,6 +40,15 @@ def test_mirror_without_the_dataset_names_both_places(
         ("evaluate.max_length=4000", "max_length = 4000 is longer than the model's context of 64"),
         ("evaluate.prefix_token_id=100000", "is not in the model's vocabulary"),
         ("evaluate.num_fewshot=3", "'sentinel_synthetic' scores whole texts, without examples"),
+        (
+            "evaluate.generation={corpus: synthetic, prompt_tokens: 60}",
+            "prompts of 61 tokens, one of them begins the text, and `max_new_tokens` = 64 are more",
+        ),
+        (
+            "evaluate.generation={corpus: synthetic, temperature: 0, num_samples: 2}",
+            "`num_samples` = 2 with `temperature` = 0",
+        ),
+        ("evaluate.generation={corpus: shakespear}", "unknown corpus 'shakespear'"),
     ],
 )
 def test_evaluation_that_model_or_task_cannot_serve_is_refused_before_it_begins(
@@ -61,7 +70,11 @@ def test_evaluation_that_model_or_task_cannot_serve_is_refused_before_it_begins(
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [("evaluate.max_length=4000", "max_length = 4000"), ("evaluate.num_fewshot=1", "num_fewshot")],
+    [
+        ("evaluate.max_length=4000", "max_length = 4000"),
+        ("evaluate.num_fewshot=1", "num_fewshot"),
+        ("evaluate.generation={corpus: nowhere}", "unknown corpus 'nowhere'"),
+    ],
 )
 def test_evaluation_that_a_model_to_be_trained_cannot_serve_is_refused_before_training(
     capsys: pytest.CaptureFixture[str],
