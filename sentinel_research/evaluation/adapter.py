@@ -20,7 +20,12 @@ from transformers import PreTrainedModel
 from sentinel_research.errors import DataError, UsageError, did_you_mean
 from sentinel_research.evaluation.arguments import PRUNING_ARGUMENTS, prune_spec_from_args
 from sentinel_research.evaluation.coverage import Coverage
-from sentinel_research.evaluation.limits import check_lengths, check_limits, report_cut
+from sentinel_research.evaluation.limits import (
+    check_lengths,
+    check_limits,
+    counted_cuts,
+    report_cut,
+)
 from sentinel_research.evaluation.long_answers import split_answers
 from sentinel_research.evaluation.perplexity import RollingLogLikelihood
 from sentinel_research.specs import ModelSpec
@@ -188,7 +193,8 @@ class SentinelLM(HFLM):
         lengths = [len(self.tok_encode(request.args[0])) for request in requests]
         asked = [request.args[1].get("max_gen_toks", self.max_gen_toks) for request in requests]
         report_cut(lengths, self.max_length - max(asked, default=0))
-        return super().generate_until(requests, disable_tqdm=disable_tqdm or self._quiet)
+        with counted_cuts():
+            return super().generate_until(requests, disable_tqdm=disable_tqdm or self._quiet)
 
     def loglikelihood_rolling(
         self, requests: list[Instance], disable_tqdm: bool = False
@@ -260,7 +266,9 @@ class SentinelLM(HFLM):
         check_lengths(requests, self.max_length)
         pieces = split_answers(requests, self.max_length)
         quiet = disable_tqdm or self._quiet
-        return pieces.join(super()._loglikelihood_tokens(pieces.requests, quiet, override_bs))
+        with counted_cuts():
+            scores = super()._loglikelihood_tokens(pieces.requests, quiet, override_bs)
+        return pieces.join(scores)
 
     def _check_calibration(self, requests: Sequence[Instance]) -> None:
         """`sentinel run` compares whole splits; lm-eval tells the model its documents only here."""

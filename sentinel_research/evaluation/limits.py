@@ -1,7 +1,8 @@
 """Refuse, before anything is computed, evaluation settings that a model or a task cannot serve."""
 
+import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
@@ -12,6 +13,7 @@ from sentinel_research.models.anatomy import family_of
 from sentinel_research.specs import EvalSpec
 
 _LOG = logging.getLogger(__name__)
+_CUT_MESSAGES = ("Combined length of context", "Left truncation applied")
 
 
 def check_limits(
@@ -123,6 +125,21 @@ def check_lengths(
         # the last token of an answer is predicted, not read
         lengths.append(len(prompt) + len(answer) - 1)
     report_cut(lengths, max_length)
+
+
+@contextlib.contextmanager
+def counted_cuts() -> Iterator[None]:
+    """Keep lm-eval from saying of every single prompt what `report_cut` says once of all."""
+    log = logging.getLogger("lm_eval.models.huggingface")
+    log.addFilter(_is_no_cut)
+    try:
+        yield
+    finally:
+        log.removeFilter(_is_no_cut)
+
+
+def _is_no_cut(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith(_CUT_MESSAGES)
 
 
 def report_cut(lengths: Sequence[int], max_length: int) -> None:
