@@ -4,15 +4,13 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from sentinel_research.cli.flags import PUBLISHED
 from sentinel_research.downstream_command.request import DownstreamRequest
-
-# flags as they were published: with underscores, and lists behind one flag
-_Flags = Parameter(name="*", name_transform=lambda name: name, consume_multiple=True, negative="")
 
 
 def downstream(
     *,
-    request: Annotated[DownstreamRequest, _Flags],
+    request: Annotated[DownstreamRequest, PUBLISHED],
     dry_run: Annotated[bool, Parameter(name=["--dry_run", "--dry-run"], negative="")] = False,
     quiet: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:

@@ -5,15 +5,13 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from sentinel_research.cli.flags import PUBLISHED
 from sentinel_research.finetune.request import FinetuneRequest
-
-# flags as they were published: with underscores, and lists behind one flag
-_Flags = Parameter(name="*", name_transform=lambda name: name, consume_multiple=True, negative="")
 
 
 def finetune(
     *,
-    request: Annotated[FinetuneRequest, _Flags],
+    request: Annotated[FinetuneRequest, PUBLISHED],
     dry_run: Annotated[bool, Parameter(name=["--dry_run", "--dry-run"], negative="")] = False,
     quiet: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:

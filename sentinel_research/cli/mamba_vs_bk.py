@@ -5,15 +5,13 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from sentinel_research.cli.flags import PUBLISHED
 from sentinel_research.mamba_vs_bk.request import BenchmarkRequest
-
-# flags as they were published: with underscores, and lists behind one flag
-_Flags = Parameter(name="*", name_transform=lambda name: name, consume_multiple=True, negative="")
 
 
 def mamba_vs_bk(
     *,
-    request: Annotated[BenchmarkRequest, _Flags],
+    request: Annotated[BenchmarkRequest, PUBLISHED],
     dry_run: Annotated[bool, Parameter(negative="")] = False,
     quiet: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:

@@ -6,7 +6,7 @@ What was not asked for is null; what failed is listed, and no field has a defaul
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from sentinel_research.specs.base import Frozen
 
 RESULT_VERSION = 1
 
@@ -27,16 +27,8 @@ DEFINITIONS = {
 """What every field means, written into every file."""
 
 
-class _Part(BaseModel):
-    """Frozen, no unknown keys, no NaN."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        allow_inf_nan=False,
-        use_attribute_docstrings=True,
-        protected_namespaces=(),
-    )
+class _Part(Frozen, allow_inf_nan=False):
+    """Strict JSON: no NaN, no infinity."""
 
 
 class Squad(_Part):

@@ -6,7 +6,7 @@ Every model has the same fields. What was not measured is null, with its reason 
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from sentinel_research.specs.base import Frozen
 
 RESULT_VERSION = 1
 Figures = dict[str, float]
@@ -49,16 +49,8 @@ MULTI_DEFINITIONS = {
 """The same for the file of several datasets."""
 
 
-class _Part(BaseModel):
-    """Frozen, no unknown keys, no NaN."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        allow_inf_nan=False,
-        use_attribute_docstrings=True,
-        protected_namespaces=(),
-    )
+class _Part(Frozen, allow_inf_nan=False):
+    """Strict JSON: no NaN, no infinity."""
 
 
 class Spread(_Part):

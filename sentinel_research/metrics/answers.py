@@ -11,7 +11,7 @@ References:
 import re
 import string
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -99,6 +99,21 @@ def score_answer(prediction: str, answers: Sequence[str]) -> AnswerScore:
             "Questions without one belong to squad_v2.",
         )
     return _best(prediction, answers, of_nothing=0.0)
+
+
+def score_answers(
+    given: Iterable[tuple[str, Sequence[str], str]],
+) -> tuple[list["Clustered"], list["Clustered"]]:
+    """Exact matches and F1 of many answers, see `score_answer`.
+
+    Args:
+        given: Of each the predicted text, the right ones, and its cluster.
+    """
+    scored = [(score_answer(text, right), cluster) for text, right, cluster in given]
+    return (
+        [Clustered(score.exact, cluster) for score, cluster in scored],
+        [Clustered(score.f1, cluster) for score, cluster in scored],
+    )
 
 
 def score_answer_or_none(prediction: str, answers: Sequence[str]) -> AnswerScore:

@@ -1,4 +1,4 @@
-"""The base of all specs."""
+"""The base of all specs, and of all that is immutable."""
 
 import hashlib
 import json
@@ -6,12 +6,16 @@ import json
 from pydantic import BaseModel, ConfigDict
 
 
-class Spec(BaseModel):
-    """Base of all specs: immutable, keyword-only, no unknown keys."""
+class Frozen(BaseModel):
+    """Immutable, keyword-only, no unknown keys."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=()
     )
+
+
+class Spec(Frozen):
+    """Base of all specs."""
 
     def fingerprint(self) -> str:
         """Sixteen hex digits of the SHA-256 of the canonical JSON of this spec."""

@@ -1,17 +1,13 @@
 """A mirror with a few rows of every benchmark, in the layout of the hub."""
 
-import json
 from pathlib import Path
-from typing import Any
 
-import datasets
 import pytest
 
-from sentinel_research.data.mirror import VARIABLE
 from sentinel_research.data.mmlu import SUBJECTS
+from tests.mirrors import Rows, use, write_repository
 
 NUM_ROWS = 12
-Rows = list[dict[str, Any]]
 
 
 def classified(*columns: str, num_classes: int = 2) -> Rows:
@@ -124,20 +120,6 @@ REPOSITORIES: dict[str, dict[str, Rows]] = {
 }
 
 
-def write_repository(root: Path, repo_id: str, configs: dict[str, dict[str, Rows]]) -> None:
-    """A repository of a mirror: rows by split by configuration."""
-    listed = []
-    for config, splits in configs.items():
-        (root / repo_id / config).mkdir(parents=True)
-        for split, rows in splits.items():
-            place = root / repo_id / config / f"{split}.parquet"
-            datasets.Dataset.from_list(rows).to_parquet(place)
-        files = [{"split": split, "path": f"{config}/{split}.parquet"} for split in splits]
-        listed.append({"config_name": config, "data_files": files})
-    card = json.dumps({"configs": listed})
-    (root / repo_id / "README.md").write_text(f"---\n{card}\n---\n")
-
-
 def _splits(repo_id: str, config: str, rows: Rows) -> dict[str, Rows]:
     if repo_id == "cais/mmlu":
         return {"dev": rows[:5], "test": rows}
@@ -157,12 +139,6 @@ def benchmark_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
             {config: _splits(repo_id, config, rows) for config, rows in configs.items()},
         )
     return root
-
-
-def use(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Read the mirror in a folder."""
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", root / "cache")
-    monkeypatch.setenv(VARIABLE, str(root / "hub"))
 
 
 @pytest.fixture

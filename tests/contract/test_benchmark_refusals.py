@@ -11,7 +11,8 @@ from sentinel_research.data.task_documents import load_tasks
 from sentinel_research.data.tasks import find_tasks
 from sentinel_research.errors import DataError, UsageError
 from sentinel_research.models.tiny import byte_tokenizer, tiny_model
-from tests.contract.conftest import classified, use, write_repository
+from tests.contract.conftest import classified
+from tests.mirrors import use, write_repository
 
 
 def _damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: list[dict[str, Any]]) -> None:

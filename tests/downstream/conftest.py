@@ -12,7 +12,7 @@ from sentinel_research.pipeline import run
 from sentinel_research.recipe import parse
 from sentinel_research.record import RunRecord
 from sentinel_research.specs import Recipe
-from tests.contract.conftest import Rows, use, write_repository
+from tests.mirrors import Rows, use, write_repository
 
 LENGTH = 96
 TRAIN = {"batch_size": 4, "learning_rate": 0.003}

@@ -18,8 +18,8 @@ from sentinel_research.recipe import parse
 from sentinel_research.record import RunRecord
 from sentinel_research.reporting.downstream.results import downstream_results
 from sentinel_research.specs import ModelSpec, Recipe
-from tests.contract.conftest import use
 from tests.downstream.conftest import FINISHED, recipe_of, reviews, write_mirror
+from tests.mirrors import use
 
 # one worker makes the finished run
 pytestmark = pytest.mark.xdist_group("downstream")

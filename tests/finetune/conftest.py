@@ -12,7 +12,8 @@ from sentinel_research.finetune.request import FinetuneRequest
 from sentinel_research.models import save
 from sentinel_research.models.tiny import byte_tokenizer, tiny_model
 from sentinel_research.record import RunRecord
-from tests.mamba_vs_bk.conftest import merged, repository, use
+from tests.mamba_vs_bk.conftest import merged, repository
+from tests.mirrors import use
 
 SMALL = [
     *("--dataset", "shakespeare", "--max_length", "32", "--batch_size", "4", "--quiet"),

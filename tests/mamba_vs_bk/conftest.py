@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sentinel_research.cli import main
-from sentinel_research.data.mirror import VARIABLE
+from tests.mirrors import use
 
 SMALL = [
     *("--seq_len", "32", "--batch_size", "4", "--epochs", "2", "--num_steps", "25"),
@@ -55,12 +55,6 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     repository(root / "hub", "karpathy/tiny_shakespeare", "default", "text", 1)
     repository(root / "hub", "ptb-text-only/ptb_text_only", "penn_treebank", "sentence", 2)
     return root
-
-
-def use(texts: Path, patch: pytest.MonkeyPatch) -> None:
-    """Read the mirror in a folder, and nothing that was read before from another."""
-    patch.setattr(datasets.config, "HF_DATASETS_CACHE", texts / "cache")
-    patch.setenv(VARIABLE, str(texts / "hub"))
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ import pytest
 import sentinel_research.downstream.fine_tune as stage
 from sentinel_research.cli import main
 from tests.downstream.conftest import write_mirror
-from tests.mamba_vs_bk.conftest import SMALL, merged, read, repository, use
+from tests.mamba_vs_bk.conftest import SMALL, merged, read, repository
+from tests.mirrors import use
 
 WORDS = [
     *SMALL,

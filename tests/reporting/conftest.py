@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from sentinel_research.record import CellRecord, Check, EvaluationReport, Measurement, RunRecord
+from tests.reporting.records import TASK, toy_record
 
-TASK = "toy_task"
 Layers = list[list[float]]
 MakeCell = Callable[..., CellRecord]
 MakeRecord = Callable[..., RunRecord]
@@ -99,25 +99,8 @@ def make_record() -> MakeRecord:
     """Builds a record of the given cells; keywords replace its fields."""
 
     def make(cells: Sequence[CellRecord], **fields: Any) -> RunRecord:
-        recipe = {
-            "name": "toy",
-            "description": "A small run.",
-            "model": {"pretrained": "org/model", "architecture": None},
-            "prune": {"scorers": ["magnitude"], "fractions": [0.0, 0.25, 0.5]},
-            "evaluate": {"tasks": [TASK], "limit": None},
-        }
-        content: dict[str, Any] = {
-            "name": "toy",
-            "status": "done",
-            "recipe": recipe | fields.pop("recipe", {}),
-            "recipe_fingerprint": "0123456789abcdef",
-            "synthetic_data": False,
-            "started_at": "2025-01-01T00:00:00+00:00",
-            "finished_at": "2025-01-01T00:01:00+00:00",
-            "environment": {"device": "cpu", "packages": {"torch": "2.9"}},
-            "cells": list(cells),
-        }
-        return RunRecord(**content | fields)
+        prune = {"scorers": ["magnitude"], "fractions": [0.0, 0.25, 0.5]}
+        return toy_record(cells, {"prune": prune}, **fields)
 
     return make
 

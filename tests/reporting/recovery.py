@@ -6,8 +6,8 @@ from typing import Any
 
 from sentinel_research.record import CellRecord, EvaluationReport, Measurement, RunRecord
 from sentinel_research.reporting.recovery.results import TaskRecoveries, task_recoveries
+from tests.reporting.records import TASK, toy_record
 
-TASK = "toy_task"
 SEEDS = (0, 1, 2)
 Values = Sequence[float | None]
 TRAIN: dict[str, Any] = {
@@ -118,26 +118,8 @@ def recovered(values: Values, spec: dict[str, Any] | None = None, **more: Any) -
 
 def record_of(cells: Sequence[CellRecord], **fields: Any) -> RunRecord:
     """A finished run of these cells."""
-    recipe = {
-        "name": "toy",
-        "description": "A small run.",
-        "model": {"pretrained": "org/model", "architecture": None},
-        "prune": {"scorers": ["magnitude"], "fractions": [0.5]},
-        "recover": {"train": TRAIN},
-        "evaluate": {"tasks": [TASK], "limit": None},
-    }
-    content: dict[str, Any] = {
-        "name": "toy",
-        "status": "done",
-        "recipe": recipe | fields.pop("recipe", {}),
-        "recipe_fingerprint": "0123456789abcdef",
-        "synthetic_data": False,
-        "started_at": "2025-01-01T00:00:00+00:00",
-        "finished_at": "2025-01-01T00:01:00+00:00",
-        "environment": {"device": "cpu"},
-        "cells": list(cells),
-    }
-    return RunRecord(**content | fields)
+    prune = {"scorers": ["magnitude"], "fractions": [0.5]}
+    return toy_record(cells, {"prune": prune, "recover": {"train": TRAIN}}, **fields)
 
 
 def nats(*losses: float) -> list[float]:

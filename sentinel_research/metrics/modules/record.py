@@ -32,12 +32,10 @@ class ReCoRD(evaluate.Metric):
         references: list[dict[str, Any]],
         stderr: bool = False,
     ) -> dict[str, Any]:
-        exact, f1 = [], []
-        for given, right in zip(predictions, references, strict=True):
-            score = answers.score_answer(given["prediction_text"], right["answers"])
-            passage = str(right["idx"]["passage"])
-            exact.append(answers.Clustered(score.exact, passage))
-            f1.append(answers.Clustered(score.f1, passage))
+        exact, f1 = answers.score_answers(
+            (given["prediction_text"], right["answers"], str(right["idx"]["passage"]))
+            for given, right in zip(predictions, references, strict=True)
+        )
         found: dict[str, Any] = {"exact_match": answers.mean(exact), "f1": answers.mean(f1)}
         if stderr:
             found["exact_match_stderr"] = answers.mean_stderr(exact)

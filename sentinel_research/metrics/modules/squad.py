@@ -35,12 +35,11 @@ class Squad(evaluate.Metric):
         references: list[dict[str, Any]],
         stderr: bool = False,
     ) -> dict[str, Any]:
-        exact, f1 = [], []
-        for given, right in zip(predictions, references, strict=True):
-            score = answers.score_answer(given["prediction_text"], right["answers"]["text"])
-            # the texts are not given here: questions are taken as independent
-            exact.append(answers.Clustered(score.exact, given["id"]))
-            f1.append(answers.Clustered(score.f1, given["id"]))
+        # the texts are not given here: questions are taken as independent
+        exact, f1 = answers.score_answers(
+            (given["prediction_text"], right["answers"]["text"], given["id"])
+            for given, right in zip(predictions, references, strict=True)
+        )
         found: dict[str, Any] = {"exact_match": answers.percent(exact), "f1": answers.percent(f1)}
         if stderr:
             found["exact_match_stderr"] = answers.percent_stderr(exact)
