@@ -14,20 +14,18 @@ import torch
 from lm_eval import utils
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import CacheHook
-from lm_eval.models.huggingface import HFLM
 from transformers import PreTrainedModel
 
 from sentinel_research.errors import DataError, UsageError, did_you_mean
 from sentinel_research.evaluation.arguments import PRUNING_ARGUMENTS, prune_spec_from_args
 from sentinel_research.evaluation.coverage import Coverage
 from sentinel_research.evaluation.limits import (
-    check_lengths,
     check_limits,
     counted_cuts,
     report_cut,
 )
-from sentinel_research.evaluation.long_answers import split_answers
 from sentinel_research.evaluation.perplexity import RollingLogLikelihood
+from sentinel_research.evaluation.scoring_lm import ScoringLM
 from sentinel_research.specs import ModelSpec
 
 # options of HFLM that change how weights are loaded: then HFLM loads them
@@ -52,7 +50,7 @@ _HFLM_PLACING = (
 )
 
 
-class SentinelLM(HFLM):
+class SentinelLM(ScoringLM):
     """lm-eval's HFLM for dense, pruned and to-be-pruned causal language models.
 
     Args:
@@ -259,16 +257,6 @@ class SentinelLM(HFLM):
     def max_gen_toks(self) -> int:
         """Tokens to generate where a task does not say: HFLM's 256, at most half of the window."""
         return min(int(super().max_gen_toks), max(1, self.max_length // 2))
-
-    def _loglikelihood_tokens(
-        self, requests: list[Any], disable_tqdm: bool = False, override_bs: int | None = None
-    ) -> list[tuple[float, bool]]:
-        check_lengths(requests, self.max_length)
-        pieces = split_answers(requests, self.max_length)
-        quiet = disable_tqdm or self._quiet
-        with counted_cuts():
-            scores = super()._loglikelihood_tokens(pieces.requests, quiet, override_bs)
-        return pieces.join(scores)
 
     def _check_calibration(self, requests: Sequence[Instance]) -> None:
         """`sentinel run` compares whole splits; lm-eval tells the model its documents only here."""

@@ -118,8 +118,9 @@ def test_pruning_while_loading_equals_pruning_before_saving(
     on_the_way = adapter(prune="magnitude_l2", prune_fraction=0.5)
     stored = SentinelLM(str(tmp_path / "pruned"), device="cpu")
     requests = _rolling(TEXTS)
-    assert on_the_way.loglikelihood_rolling(requests, True) == stored.loglikelihood_rolling(
-        requests, True
+    # float32, in batches of other sizes
+    assert on_the_way.loglikelihood_rolling(requests, True) == pytest.approx(
+        stored.loglikelihood_rolling(requests, True), rel=1e-6
     )
     info = on_the_way.get_model_info()
     assert info["sentinel_prune"]["plan"]["scorer"] == "magnitude_l2"

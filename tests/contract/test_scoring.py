@@ -1,0 +1,153 @@
+"""The adapter's scores are those of lm-eval's own `hf`, whatever is asked in whatever batches."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings, strategies
+from lm_eval.models.huggingface import HFLM
+
+from sentinel_research.evaluation.adapter import SentinelLM
+from sentinel_research.evaluation.scoring import Continuation, readings
+from sentinel_research.models.tiny import FAMILIES, RECURRENT, byte_tokenizer, tiny_model
+from sentinel_research.pruning import prune
+from sentinel_research.specs import PruneSpec
+
+LENGTH = 24
+# float32 sums over a vocabulary in another order, for up to two dozen tokens of about 6 nats
+TOLERANCE = 1e-4
+Pairs = list[tuple[list[int], list[int]]]
+
+TOKENS = strategies.integers(0, 5)
+PAIRS = strategies.lists(
+    strategies.tuples(
+        strategies.lists(TOKENS, min_size=1, max_size=30),
+        strategies.lists(TOKENS, min_size=1, max_size=6),
+    ),
+    min_size=1,
+    max_size=9,
+)
+
+
+def _adapters(model: Any, batch_size: int) -> tuple[Any, Any]:
+    options = {"tokenizer": byte_tokenizer(), "batch_size": batch_size, "max_length": LENGTH}
+    # lm-eval's own cache reads wrong rows where one continuation begins another
+    return HFLM(model, logits_cache=False, **options), SentinelLM(model, quiet=True, **options)
+
+
+def _scores(adapter: Any, pairs: Pairs) -> list[tuple[float, bool]]:
+    requests = [(("", str(place)), *pair) for place, pair in enumerate(pairs)]
+    return list(adapter._loglikelihood_tokens(requests, disable_tqdm=True))
+
+
+def _assert_same(model: Any, pairs: Pairs, batch_size: int) -> None:
+    stock, ours = (_scores(one, pairs) for one in _adapters(model, batch_size))
+    assert [value for value, _ in ours] == pytest.approx([v for v, _ in stock], abs=TOLERANCE)
+    assert [greedy for _, greedy in ours] == [greedy for _, greedy in stock]
+
+
+MIX: Pairs = [
+    ([1, 2, 3], [4]),
+    ([1, 2, 3], [5]),
+    ([1, 2, 3], [4, 4]),
+    ([1, 2, 3, 4], [4]),
+    ([1, 2, 3], [4]),
+    ([7] * 40, [1, 2]),
+    ([9], [8, 7, 6, 5]),
+]
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 8])
+@pytest.mark.parametrize("family", [*FAMILIES, *RECURRENT])
+def test_scores_are_those_of_stock_on_every_family(family: str, batch_size: int) -> None:
+    _assert_same(tiny_model(family), MIX, batch_size)
+
+
+@pytest.mark.parametrize("form", ["remove", "mask"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_scores_of_pruned_models_are_those_of_stock(family: str, form: Any) -> None:
+    spec = PruneSpec(
+        scorer="random", fraction=0.4, granularity=("head", "neuron"), form=form, seed=3
+    )
+    _assert_same(prune(tiny_model(family), spec).model, MIX, 3)
+
+
+@given(pairs=PAIRS, batch_size=strategies.sampled_from([1, 3, 8]))
+@settings(deadline=None)
+def test_scores_of_any_requests_are_those_of_stock(pairs: Pairs, batch_size: int) -> None:
+    _assert_same(tiny_model("gpt2", n_positions=LENGTH), pairs, batch_size)
+
+
+def test_greedy_continuation_is_found() -> None:
+    model = tiny_model("llama")
+    with torch.no_grad():
+        best = int(model(torch.tensor([[1, 2, 3]])).logits[0, -1].argmax())
+    _, ours = _adapters(model, 2)
+    found = _scores(ours, [([1, 2, 3], [best]), ([1, 2, 3], [best + 1])])
+    assert [greedy for _, greedy in found] == [True, False]
+
+
+def test_head_multiplies_the_scored_rows_and_no_others() -> None:
+    model, seen = tiny_model("gpt2"), list[int]()
+    _, ours = _adapters(model, 8)
+    handle = model.lm_head.register_forward_hook(
+        lambda _, __, logits: seen.append(logits.shape[0] * logits.shape[1])
+    )
+    _scores(ours, [([1, 2, 3, 4, 5], [6]), ([1, 2, 3, 4, 5], [7]), ([9, 9, 9], [8, 8])])
+    handle.remove()
+    # both last tokens are predicted by one row
+    assert seen == [3]
+
+
+def test_equal_contexts_are_read_once() -> None:
+    model, seen = tiny_model("gpt2"), list[tuple[int, ...]]()
+    _, ours = _adapters(model, 8)
+    model.register_forward_pre_hook(lambda _, args: seen.append(tuple(args[0].shape)))
+    four = [([1, 2, 3, 4, 5], [choice]) for choice in (6, 7, 8, 9)]
+    # the last context begins the others
+    _scores(ours, [*four, *four, ([9, 9], [1]), ([1, 2, 3], [1])])
+    assert seen == [(2, 5)]
+
+
+@given(pairs=PAIRS)
+def test_every_continuation_is_in_one_reading_that_begins_with_what_it_reads(
+    pairs: Pairs,
+) -> None:
+    asked = [Continuation(tuple(a + b[:-1]), tuple(b)) for a, b in pairs]
+    found = readings(asked)
+    places = sorted(place for one in found for place in one.continuations)
+    assert places == list(range(len(asked)))
+    for one in found:
+        for place in one.continuations:
+            assert one.tokens[: len(asked[place].read)] == asked[place].read
+    texts = [one.tokens for one in found]
+    assert [len(text) for text in texts] == sorted(map(len, texts), reverse=True)
+    for one in texts:
+        others = [text for text in texts if text is not one]
+        assert not [text for text in others if text[: len(one)] == one]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_as_near_to_float32_as_stock(dtype: torch.dtype) -> None:
+    rng = np.random.default_rng(0)
+    pairs = [
+        (rng.integers(0, 200, 12).tolist(), rng.integers(0, 200, 1 + one % 5).tolist())
+        for one in range(200)
+    ]
+    exact = [value for value, _ in _scores(_adapters(tiny_model("llama"), 8)[0], pairs)]
+    model = tiny_model("llama").to(dtype)
+    distance = [
+        np.mean([abs(value - right) for (value, _), right in zip(found, exact, strict=True)])
+        for found in (_scores(one, pairs) for one in _adapters(model, 8))
+    ]
+    # the model's own rounding is in both; ours adds none behind its logits
+    assert distance[1] <= 1.01 * distance[0]
+
+
+def test_model_without_an_output_head_is_scored_too() -> None:
+    model = tiny_model("gpt2")
+    expected = _scores(_adapters(model, 3)[0], MIX)
+    model.get_output_embeddings = lambda: None
+    found = _scores(_adapters(model, 3)[1], MIX)
+    assert [value for value, _ in found] == pytest.approx([v for v, _ in expected], abs=TOLERANCE)
