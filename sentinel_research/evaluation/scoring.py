@@ -1,116 +1,126 @@
 """Log-likelihoods of continuations, from no more of a model than they need.
 
-Each distinct sequence is read once, and one that begins another, as the contexts of one-token
-continuations do, is read with it: the models are causal. The output head, which costs most where
-models are small and vocabularies large, multiplies the rows that somebody asks for and no others.
-A log-probability is the logit less the logarithm of the sum, of float32 at least; sums over tokens
+Beginnings that several sequences share are read once (`prefixes`): what comes behind is given their
+keys and values, or states. Nodes with something behind them go together only with others of the
+same length, so that no cache has a gap, and positions are what every family takes them for by
+itself; those at the end are padded on the right. The output head, which costs most where models are
+small and vocabularies large, multiplies the rows that somebody asks for and no others. A
+log-probability is the logit less the logarithm of the sum, of float32 at least; sums over tokens
 are of float64.
 """
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
+from transformers import Cache
+
+from sentinel_research.evaluation.caches import select_rows
+from sentinel_research.evaluation.prefixes import Node, Wanted
 
 Score = tuple[float, bool]
 """Log-likelihood in nats, and whether every token is the likeliest."""
-Forward = Callable[[Int64[Tensor, "batch seq"]], Float[Tensor, "batch rows vocab"]]
+Forward = Callable[
+    [Int64[Tensor, "batch seq"], Cache | None, bool],
+    tuple[Float[Tensor, "batch rows vocab"], Cache | None],
+]
+"""Token ids behind a cache, and whether a cache is wanted, to logits and that cache."""
 
 
-class Continuation(NamedTuple):
-    """Tokens to score behind others."""
-
-    read: tuple[int, ...]
-    """What the model reads: context and continuation, but for its last token."""
-    target: tuple[int, ...]
-    """The continuation; what `read` has at `-len(target)` predicts its first token."""
-
-
-class Reading(NamedTuple):
-    """A sequence that the model reads, and the continuations whose rows are in it."""
-
-    tokens: tuple[int, ...]
-    continuations: tuple[int, ...]
-    """Their places in the list that was asked for."""
-
-
-def readings(asked: Sequence[Continuation]) -> list[Reading]:
-    """The fewest sequences in which everything is read, longest first.
+class Scorer:
+    """Reads trees of sequences and adds up what is asked about them.
 
     Args:
-        asked: Continuations, also equal ones.
-
-    Example:
-        >>> pairs = [Continuation((1, 2), (3,)), Continuation((1, 2, 3), (4,))]
-        >>> readings(pairs)
-        [Reading(tokens=(1, 2, 3), continuations=(1, 0))]
-    """
-    by_tokens: dict[tuple[int, ...], list[int]] = {}
-    for place, one in enumerate(asked):
-        by_tokens.setdefault(one.read, []).append(place)
-    found: list[tuple[tuple[int, ...], list[int]]] = []
-    # in this order a sequence comes right behind those that begin with it
-    for tokens in sorted(by_tokens, reverse=True):
-        if found and found[-1][0][: len(tokens)] == tokens:
-            found[-1][1].extend(by_tokens[tokens])
-        else:
-            found.append((tokens, by_tokens[tokens]))
-    found.sort(key=lambda one: -len(one[0]))
-    return [Reading(tokens, tuple(places)) for tokens, places in found]
-
-
-def score_batch(
-    forward: Forward,
-    head: nn.Module | None,
-    batch: Sequence[Reading],
-    asked: Sequence[Continuation],
-    device: torch.device,
-) -> dict[int, Score]:
-    """Score everything that is asked about some sequences.
-
-    Args:
-        forward: Token ids, padded on the right with 0, to logits.
-        head: The model's output head, which is given the scored rows only; None computes all.
-        batch: Sequences, of which the first is the longest.
-        asked: All continuations.
+        forward: Of the model.
+        head: Its output head, which is given the scored rows only; None computes all.
         device: Of the model.
-
-    Returns:
-        Scores by place in `asked`.
+        num_asked: Continuations.
+        batch_size: Most nodes in a pass; a function of the tokens of the longest sequence.
     """
-    ids = torch.zeros(len(batch), len(batch[0].tokens), dtype=torch.int64)
-    for row, reading in enumerate(batch):
-        ids[row, : len(reading.tokens)] = torch.tensor(reading.tokens)
-    places = [place for reading in batch for place in reading.continuations]
-    owners, flat, targets = _wanted(batch, asked, ids.shape[1])
-    rows, slots = torch.unique(flat, return_inverse=True)
-    with _rows_only(head, ids.shape[1], rows.to(device)):
-        logits = forward(ids.to(device)).flatten(0, 1)
-    if head is None:
-        logits = logits[rows.to(device)]
-    return dict(zip(places, _scores(logits, slots, targets, owners, len(places)), strict=True))
+
+    def __init__(
+        self,
+        forward: Forward,
+        head: nn.Module | None,
+        device: torch.device,
+        num_asked: int,
+        batch_size: int,
+    ) -> None:
+        self._forward, self._head, self._device = forward, head, device
+        self._batch_size = batch_size
+        self._sums = torch.zeros(num_asked, dtype=torch.float64)
+        self._misses = torch.zeros(num_asked, dtype=torch.int64)
+
+    def read(self, roots: Sequence[Node]) -> None:
+        """Read some trees, which begin without a cache."""
+        self._read(roots, None, [0] * len(roots))
+
+    def scores(self) -> list[Score]:
+        """Of everything that was asked, in its order."""
+        is_greedy = (self._misses == 0).tolist()
+        return list(zip(self._sums.tolist(), is_greedy, strict=True))
+
+    def _read(self, nodes: Sequence[Node], cache: Cache | None, rows: Sequence[int]) -> None:
+        """Read nodes behind rows of a cache, and what is behind them."""
+        last = [place for place, node in enumerate(nodes) if not node.children]
+        last.sort(key=lambda place: -len(nodes[place].tokens))
+        for places in _divided(last, self._batch_size):
+            own = None if cache is None else select_rows(cache, [rows[one] for one in places])
+            self._pass([nodes[one] for one in places], own, wants_cache=False)
+        by_length: dict[int, list[int]] = {}
+        for place, node in enumerate(nodes):
+            if node.children:
+                by_length.setdefault(len(node.tokens), []).append(place)
+        for length in sorted(by_length, reverse=True):
+            for places in _divided(by_length[length], self._batch_size):
+                own = None if cache is None else select_rows(cache, [rows[one] for one in places])
+                batch = [nodes[one] for one in places]
+                behind = self._pass(batch, own, wants_cache=True)
+                children = [child for node in batch for child in node.children]
+                parents = [row for row, node in enumerate(batch) for _ in node.children]
+                self._read(children, behind, parents)
+
+    def _pass(
+        self, batch: Sequence[Node], cache: Cache | None, *, wants_cache: bool
+    ) -> Cache | None:
+        ids = torch.zeros(len(batch), max(len(node.tokens) for node in batch), dtype=torch.int64)
+        for row, node in enumerate(batch):
+            ids[row, : len(node.tokens)] = torch.tensor(node.tokens)
+        wanted = [(row, one) for row, node in enumerate(batch) for one in node.wanted]
+        flat = torch.tensor([row * ids.shape[1] + one.position for row, one in wanted]).long()
+        rows, slots = torch.unique(flat, return_inverse=True)
+        with _rows_only(self._head, ids.shape[1], rows.to(self._device)):
+            logits, behind = self._forward(ids.to(self._device), cache, wants_cache)
+        logits = logits.flatten(0, 1)
+        if self._head is None:
+            logits = logits[rows.to(self._device)]
+        if wanted:
+            self._add(logits, slots, [one for _, one in wanted])
+        return behind
+
+    def _add(
+        self,
+        logits: Float[Tensor, "rows vocab"],
+        slots: Int64[Tensor, " scored"],
+        wanted: Sequence[Wanted],
+    ) -> None:
+        targets = torch.tensor([one.token for one in wanted])
+        owners = torch.tensor([one.owner for one in wanted])
+        exact = logits if logits.dtype == torch.float64 else logits.float()
+        total = exact.logsumexp(-1).double().cpu()
+        at = (slots.to(logits.device), targets.to(logits.device))
+        log_probs = exact[at].double().cpu() - total[slots]
+        is_miss = logits.argmax(-1).cpu()[slots] != targets
+        self._sums.index_add_(0, owners, log_probs)
+        self._misses.index_add_(0, owners, is_miss.long())
 
 
-def _wanted(
-    batch: Sequence[Reading], asked: Sequence[Continuation], length: int
-) -> tuple[Int64[Tensor, " scored"], Int64[Tensor, " scored"], Int64[Tensor, " scored"]]:
-    """Of every scored token the number of its continuation, its row in the batch, and itself."""
-    owners: list[int] = []
-    flat: list[int] = []
-    targets: list[int] = []
-    number = 0
-    for row, reading in enumerate(batch):
-        for place in reading.continuations:
-            read, target = asked[place]
-            start = row * length + len(read) - len(target)
-            owners += [number] * len(target)
-            flat += range(start, start + len(target))
-            targets += target
-            number += 1
-    return torch.tensor(owners), torch.tensor(flat), torch.tensor(targets)
+def _divided(places: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    for start in range(0, len(places), size):
+        yield places[start : start + size]
 
 
 @contextlib.contextmanager
@@ -132,21 +142,3 @@ def _rows_only(head: nn.Module | None, length: int, rows: Int64[Tensor, " rows"]
         yield
     finally:
         handle.remove()
-
-
-def _scores(
-    logits: Float[Tensor, "rows vocab"],
-    slots: Int64[Tensor, " scored"],
-    targets: Int64[Tensor, " scored"],
-    owners: Int64[Tensor, " scored"],
-    number: int,
-) -> list[Score]:
-    """Sums over each continuation's tokens."""
-    exact = logits if logits.dtype == torch.float64 else logits.float()
-    total = exact.logsumexp(-1).double().cpu()
-    device = logits.device
-    chosen = exact[slots.to(device), targets.to(device)].double().cpu()
-    is_greedy = logits.argmax(-1).cpu()[slots] == targets
-    sums = torch.zeros(number, dtype=torch.float64).index_add_(0, owners, chosen - total[slots])
-    misses = torch.zeros(number, dtype=torch.int64).index_add_(0, owners, (~is_greedy).long())
-    return list(zip(sums.tolist(), (misses == 0).tolist(), strict=True))

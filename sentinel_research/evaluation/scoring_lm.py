@@ -3,12 +3,19 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from lm_eval.models.huggingface import HFLM
 from tqdm import tqdm
+from transformers import Cache
 
+from sentinel_research.evaluation.caches import cache_name, empty_cache
 from sentinel_research.evaluation.limits import check_lengths, counted_cuts
 from sentinel_research.evaluation.long_answers import Request, split_answers
-from sentinel_research.evaluation.scoring import Continuation, Score, readings, score_batch
+from sentinel_research.evaluation.prefixes import Continuation, reading_trees
+from sentinel_research.evaluation.scoring import Score, Scorer
+
+# progress is shown between so many of them; batches do not span two
+_TREES_AT_ONCE = 4096
 
 
 class ScoringLM(HFLM):
@@ -39,31 +46,45 @@ class ScoringLM(HFLM):
         """The scores of requests that fit the model."""
         asked = [self._cut(context, target) for _, context, target in requests]
         distinct = list(dict.fromkeys(asked))
-        to_read = readings(distinct)
+        place = {one: number for number, one in enumerate(distinct)}
+        name = cache_name(self.model)
+        trees = reading_trees(distinct, shares=name is not None)
+        size = batch_size or self._batch_size(requests)
         head = self.model.get_output_embeddings()
-        found: dict[int, Score] = {}
-        with tqdm(total=len(requests), disable=is_quiet or self.rank != 0, desc="scoring") as bar:
-            start = 0
-            while start < len(to_read):
-                size = batch_size or self._batch_size_at(start, requests)
-                batch = to_read[start : start + size]
-                scores = score_batch(self._model_call, head, batch, distinct, self.device)
-                found.update(scores)
-                start += size
-                bar.update(len(scores))
-        by_continuation = {distinct[place]: score for place, score in found.items()}
-        return [by_continuation[one] for one in asked]
+        scorer = Scorer(self._read, head, self.device, len(distinct), size)
+        with tqdm(total=len(trees), disable=is_quiet or self.rank != 0, desc="scoring") as bar:
+            for start in range(0, len(trees), _TREES_AT_ONCE):
+                some = trees[start : start + _TREES_AT_ONCE]
+                scorer.read(some)
+                bar.update(len(some))
+        scores = scorer.scores()
+        return [scores[place[one]] for one in asked]
+
+    def _read(
+        self, ids: torch.Tensor, cache: Cache | None, wants_cache: bool
+    ) -> tuple[torch.Tensor, Cache | None]:
+        """HFLM's own call, with a cache in front and behind."""
+        if cache is None and not wants_cache:
+            return self._model_call(ids), None
+        name = cache_name(self.model)
+        assert name is not None  # only then are there nodes behind others
+        given = {name: empty_cache(self.model) if cache is None else cache, "use_cache": True}
+        precision = self.mixed_precision_dtype
+        with (
+            torch.no_grad(),
+            torch.autocast(self.device.type, precision, enabled=precision is not None),
+        ):
+            output = self.model(ids, **given)
+        return output.logits, output[name] if wants_cache else None
 
     def _cut(self, context: list[int], target: list[int]) -> Continuation:
         """A request without the beginning that the model has no room for."""
         whole = (context + target)[-(self.max_length + 1) :]
         return Continuation(tuple(whole[:-1]), tuple(target))
 
-    def _batch_size_at(self, start: int, requests: Sequence[Request]) -> int:
-        """lm-eval's own choice for `auto`, at the longest requests."""
+    def _batch_size(self, requests: Sequence[Request]) -> int:
+        """lm-eval's own choice for `auto`, at the longest request."""
         if self.batch_size != "auto":
             return int(self.batch_size)
-        if start == 0:
-            self.batch_sizes: dict[int, int] = {}
-            self._longest = sorted(requests, key=lambda one: -len(one[1] + one[2]))
-        return int(self._batch_scheduler(start, self._longest))
+        longest = max(requests, key=lambda one: len(one[1] + one[2]))
+        return int(self._detect_batch_size([longest], 0))

@@ -8,8 +8,9 @@ import torch
 from hypothesis import given, settings, strategies
 from lm_eval.models.huggingface import HFLM
 
+from sentinel_research.evaluation import prefixes
 from sentinel_research.evaluation.adapter import SentinelLM
-from sentinel_research.evaluation.scoring import Continuation, readings
+from sentinel_research.evaluation.prefixes import Continuation, Node, reading_trees
 from sentinel_research.models.tiny import FAMILIES, RECURRENT, byte_tokenizer, tiny_model
 from sentinel_research.pruning import prune
 from sentinel_research.specs import PruneSpec
@@ -58,10 +59,82 @@ MIX: Pairs = [
 ]
 
 
+def _few_shot() -> Pairs:
+    """Two examples in front of three questions of two lengths, with four choices each."""
+    rng = np.random.default_rng(0)
+    header = rng.integers(0, 200, 20).tolist()
+    questions = [rng.integers(0, 200, length).tolist() for length in (7, 9, 7)]
+    choices = [rng.integers(0, 200, length).tolist() for length in (1, 3, 2, 5)]
+    return [(header + question, choice) for question in questions for choice in choices]
+
+
 @pytest.mark.parametrize("batch_size", [1, 3, 8])
 @pytest.mark.parametrize("family", [*FAMILIES, *RECURRENT])
 def test_scores_are_those_of_stock_on_every_family(family: str, batch_size: int) -> None:
     _assert_same(tiny_model(family), MIX, batch_size)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 8])
+@pytest.mark.parametrize("family", [*FAMILIES, *RECURRENT])
+def test_shared_beginnings_change_no_score_on_any_family(
+    family: str, batch_size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prefixes, "MIN_SAVED", 1)
+    monkeypatch.setattr(f"{__name__}.LENGTH", 40)
+    pairs = _few_shot()
+    deepest = max(_height(root) for root in reading_trees(_asked(pairs), shares=True))
+    assert deepest == 3
+    _assert_same(tiny_model(family), pairs, batch_size)
+
+
+def _asked(pairs: Pairs) -> list[Continuation]:
+    return [Continuation(tuple(a + b[:-1]), tuple(b)) for a, b in pairs]
+
+
+def _height(node: Node) -> int:
+    return 1 + max(map(_height, node.children), default=0)
+
+
+def _paths(node: Node, before: tuple[int, ...] = ()) -> list[tuple[int, ...]]:
+    """What is read on every way through a tree."""
+    own = before + node.tokens
+    assert node.start == len(before)
+    return [path for child in node.children for path in _paths(child, own)] or [own]
+
+
+def _wanted(node: Node) -> list[tuple[int, int, int]]:
+    """Owner, place in its sequence, and token of everything that is scored."""
+    own = [(one.owner, node.start + one.position, one.token) for one in node.wanted]
+    return own + [found for child in node.children for found in _wanted(child)]
+
+
+@given(pairs=PAIRS, min_saved=strategies.integers(1, 8))
+def test_trees_read_everything_that_is_asked_and_score_it_once(
+    pairs: Pairs, min_saved: int
+) -> None:
+    asked = _asked(pairs)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prefixes, "MIN_SAVED", min_saved)
+        roots = reading_trees(asked, shares=True)
+    read = [path for root in roots for path in _paths(root)]
+    for one in asked:
+        assert [path for path in read if path[: len(one.read)] == one.read]
+    expected = [
+        (owner, len(one.read) - len(one.target) + place, token)
+        for owner, one in enumerate(asked)
+        for place, token in enumerate(one.target)
+    ]
+    assert sorted(found for root in roots for found in _wanted(root)) == sorted(expected)
+
+
+@given(pairs=PAIRS, batch_size=strategies.sampled_from([1, 3]))
+@settings(deadline=None)
+def test_scores_of_any_requests_with_shared_beginnings_are_those_of_stock(
+    pairs: Pairs, batch_size: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prefixes, "MIN_SAVED", 1)
+        _assert_same(tiny_model("gpt2", n_positions=LENGTH), pairs, batch_size)
 
 
 @pytest.mark.parametrize("form", ["remove", "mask"])
@@ -100,6 +173,17 @@ def test_head_multiplies_the_scored_rows_and_no_others() -> None:
     assert seen == [3]
 
 
+def test_few_shot_header_and_contexts_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prefixes, "MIN_SAVED", 1)
+    monkeypatch.setattr(f"{__name__}.LENGTH", 40)
+    model, seen = tiny_model("gpt2"), list[tuple[int, ...]]()
+    _, ours = _adapters(model, 8)
+    model.register_forward_pre_hook(lambda _, args: seen.append(tuple(args[0].shape)))
+    _scores(ours, _few_shot())
+    # header; the question of nine tokens and its choices; both of seven and theirs
+    assert seen == [(1, 20), (1, 9), (3, 4), (2, 7), (6, 4)]
+
+
 def test_equal_contexts_are_read_once() -> None:
     model, seen = tiny_model("gpt2"), list[tuple[int, ...]]()
     _, ours = _adapters(model, 8)
@@ -108,24 +192,6 @@ def test_equal_contexts_are_read_once() -> None:
     # the last context begins the others
     _scores(ours, [*four, *four, ([9, 9], [1]), ([1, 2, 3], [1])])
     assert seen == [(2, 5)]
-
-
-@given(pairs=PAIRS)
-def test_every_continuation_is_in_one_reading_that_begins_with_what_it_reads(
-    pairs: Pairs,
-) -> None:
-    asked = [Continuation(tuple(a + b[:-1]), tuple(b)) for a, b in pairs]
-    found = readings(asked)
-    places = sorted(place for one in found for place in one.continuations)
-    assert places == list(range(len(asked)))
-    for one in found:
-        for place in one.continuations:
-            assert one.tokens[: len(asked[place].read)] == asked[place].read
-    texts = [one.tokens for one in found]
-    assert [len(text) for text in texts] == sorted(map(len, texts), reverse=True)
-    for one in texts:
-        others = [text for text in texts if text is not one]
-        assert not [text for text in others if text[: len(one)] == one]
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
