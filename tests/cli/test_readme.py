@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import SMOKE
+from tests.cli.conftest import SMOKE, TINY
 from tests.processes import Processes
 
 ROOT = Path(__file__).parents[2]
@@ -92,8 +92,9 @@ def _builds_on_another(command: str) -> bool:
 def test_examples_that_stand_alone_run(tmp_path: Path, processes: Processes) -> None:
     commands = [one for one in _commands(needs_mirror=False) if not _builds_on_another(one)]
     assert DEMO in commands
-    # the benchmark's example is run and looked at by a test of its own
+    # the benchmarks' examples are run and looked at by tests of their own
     commands.remove(shlex.join(SMOKE))
+    commands.remove(shlex.join(TINY))
     quick = [f"{one} {QUICK}" if one == DEMO else one for one in commands]
     _fork(quick, _with_tasks(tmp_path), processes)
 

@@ -222,12 +222,12 @@ def test_steps_and_tokens_are_those_of_one_shot_recovery(method: str, text: Trai
     ("granularity", "method", "step"),
     [
         ("head", "gradual", 4),
-        ("head", "rounds", 2),
+        pytest.param("head", "rounds", 2, marks=pytest.mark.slow),
         ("head", "rounds", 5),
         ("head", "regrow", 3),
-        ("head", "adaptive_masking", 4),
-        ("weight", "gradual", 4),
-        ("weight", "rounds", 5),
+        pytest.param("head", "adaptive_masking", 4, marks=pytest.mark.slow),
+        pytest.param("weight", "gradual", 4, marks=pytest.mark.slow),
+        pytest.param("weight", "rounds", 5, marks=pytest.mark.slow),
     ],
 )
 def test_interrupted_training_ends_as_an_uninterrupted_one(
