@@ -27,7 +27,7 @@ TINY = [
     "evaluate.limit=6",
 ]
 # the README's examples of both benchmarks
-TINY = ["sentinel", "bench", "pruning", "--size", "tiny"]
+REHEARSAL = ["sentinel", "bench", "pruning", "--size", "tiny"]
 SMOKE = [
     *("sentinel", "mamba-vs-bk", "--model", "both", "--dataset", "synthetic", "--seq_len", "64"),
     *("--batch_size", "4", "--num_steps", "4", "--d_model", "32", "--n_layers", "1"),

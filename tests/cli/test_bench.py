@@ -13,7 +13,7 @@ from sentinel_research.bench import run
 from sentinel_research.bench.schema import Section, SpeedFile
 from sentinel_research.cli import main
 from sentinel_research.record import Check
-from tests.cli.conftest import TINY
+from tests.cli.conftest import REHEARSAL
 
 # one worker measures the sections once
 pytestmark = pytest.mark.xdist_group("bench-command")
@@ -24,7 +24,7 @@ SECTIONS = ["calibration", "pruning", "forward"]
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("bench") / "speed" / "here.json"
-    assert main([*TINY[1:], "--pairs", "2", "--output", str(path)]) == 0
+    assert main([*REHEARSAL[1:], "--pairs", "2", "--output", str(path)]) == 0
     return path
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import SMOKE, TINY
+from tests.cli.conftest import REHEARSAL, SMOKE
 from tests.processes import Processes
 
 ROOT = Path(__file__).parents[2]
@@ -94,7 +94,7 @@ def test_examples_that_stand_alone_run(tmp_path: Path, processes: Processes) -> 
     assert DEMO in commands
     # the benchmarks' examples are run and looked at by tests of their own
     commands.remove(shlex.join(SMOKE))
-    commands.remove(shlex.join(TINY))
+    commands.remove(shlex.join(REHEARSAL))
     quick = [f"{one} {QUICK}" if one == DEMO else one for one in commands]
     _fork(quick, _with_tasks(tmp_path), processes)
 
