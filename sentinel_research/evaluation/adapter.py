@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 
 from sentinel_research.errors import DataError, UsageError, did_you_mean
 from sentinel_research.evaluation.arguments import PRUNING_ARGUMENTS, prune_spec_from_args
+from sentinel_research.evaluation.caches import goes_on
 from sentinel_research.evaluation.coverage import Coverage
 from sentinel_research.evaluation.limits import (
     check_limits,
@@ -174,6 +175,7 @@ class SentinelLM(ScoringLM):
         """HFLM's information, with the window and what was pruned; stored in the results."""
         info = super().get_model_info()
         info["sentinel_max_length"] = self.max_length
+        info["sentinel_reads_shared_beginnings_once"] = goes_on(self.model)
         if self._prune_report is not None:
             info["sentinel_prune"] = self._prune_report
         return info

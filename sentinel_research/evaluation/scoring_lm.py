@@ -8,7 +8,7 @@ from lm_eval.models.huggingface import HFLM
 from tqdm import tqdm
 from transformers import Cache
 
-from sentinel_research.evaluation.caches import cache_name, empty_cache
+from sentinel_research.evaluation.caches import cache_name, empty_cache, goes_on
 from sentinel_research.evaluation.limits import check_lengths, counted_cuts
 from sentinel_research.evaluation.long_answers import Request, split_answers
 from sentinel_research.evaluation.prefixes import Continuation, reading_trees
@@ -47,8 +47,7 @@ class ScoringLM(HFLM):
         asked = [self._cut(context, target) for _, context, target in requests]
         distinct = list(dict.fromkeys(asked))
         place = {one: number for number, one in enumerate(distinct)}
-        name = cache_name(self.model)
-        trees = reading_trees(distinct, shares=name is not None)
+        trees = reading_trees(distinct, shares=goes_on(self.model))
         size = batch_size or self._batch_size(requests)
         head = self.model.get_output_embeddings()
         scorer = Scorer(self._read, head, self.device, len(distinct), size)

@@ -7,13 +7,16 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies
 from lm_eval.models.huggingface import HFLM
+from transformers import AutoModelForCausalLM, FalconMambaConfig, Mamba2Config, MambaConfig
 
 from sentinel_research.evaluation import prefixes
 from sentinel_research.evaluation.adapter import SentinelLM
+from sentinel_research.evaluation.caches import goes_on
 from sentinel_research.evaluation.prefixes import Continuation, Node, reading_trees
+from sentinel_research.models.agency import add_agency
 from sentinel_research.models.tiny import FAMILIES, RECURRENT, byte_tokenizer, tiny_model
 from sentinel_research.pruning import prune
-from sentinel_research.specs import PruneSpec
+from sentinel_research.specs import AgencySpec, PruneSpec
 
 LENGTH = 24
 # float32 sums over a vocabulary in another order, for up to two dozen tokens of about 6 nats
@@ -85,6 +88,47 @@ def test_shared_beginnings_change_no_score_on_any_family(
     deepest = max(_height(root) for root in reading_trees(_asked(pairs), shares=True))
     assert deepest == 3
     _assert_same(tiny_model(family), pairs, batch_size)
+
+
+@pytest.mark.parametrize(
+    ("config_class", "sizes"),
+    [
+        (MambaConfig, {"num_hidden_layers": 2}),
+        (FalconMambaConfig, {"num_hidden_layers": 2}),
+        (
+            Mamba2Config,
+            {"num_hidden_layers": 2, "num_heads": 6, "head_dim": 8, "n_groups": 2, "chunk_size": 8},
+        ),
+    ],
+)
+def test_library_model_that_forgets_behind_a_cache_is_scored_right(
+    config_class: Any, sizes: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As somebody hands it over who did not load it by this package."""
+    monkeypatch.setattr(prefixes, "MIN_SAVED", 1)
+    monkeypatch.setattr(f"{__name__}.LENGTH", 40)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = config_class(hidden_size=24, vocab_size=260, **sizes)
+        model = AutoModelForCausalLM.from_config(config).eval()
+        with torch.no_grad():
+            # memories of more than a token
+            for parameter in model.parameters():
+                parameter.add_(0.2 * torch.randn_like(parameter))
+    _assert_same(model, _few_shot(), 3)
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, *RECURRENT])
+def test_every_family_of_this_package_reads_shared_beginnings_once(family: str) -> None:
+    assert goes_on(tiny_model(family))
+    _, ours = _adapters(tiny_model(family), 1)
+    assert ours.get_model_info()["sentinel_reads_shared_beginnings_once"]
+
+
+def test_model_with_agency_reads_every_sequence_whole() -> None:
+    model = add_agency(tiny_model("gpt2"), AgencySpec(gate="static"))
+    assert not goes_on(model)
+    _assert_same(model, MIX, 3)
 
 
 def _asked(pairs: Pairs) -> list[Continuation]:
