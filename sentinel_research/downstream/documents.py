@@ -37,8 +37,6 @@ class TaskDocuments(NamedTuple):
     """Documents to train on."""
     held_out: list[Any]
     """Documents that choose weights and learning rate."""
-    num_evaluated_too: int
-    """Of those that were chosen: left out, because the evaluation asks them."""
     majority: int | None
     """The right choice of most of them; None for a task without a list of choices."""
     report: dict[str, Any]
@@ -153,7 +151,6 @@ def _chosen(task: Any, spec: DownstreamSpec) -> TaskDocuments:
         task=task,
         train=[fresh[index] for index in train],
         held_out=[fresh[index] for index in held],
-        num_evaluated_too=len(taken) - len(fresh),
         majority=majority,
         report={
             **training_provenance(task),
@@ -185,7 +182,6 @@ def _joined(
         width = ((0, 0), (0, length - part.ids.shape[1]))
         own = part.ids.numpy()
         ids.append(np.pad(own, width))
-        assert part.is_target is not None  # encoded documents say what counts
         wanted = np.where(part.is_target.numpy(), own, IGNORED)
         labels.append(np.pad(wanted, width, constant_values=IGNORED))
     return np.concatenate(ids), np.concatenate(labels)

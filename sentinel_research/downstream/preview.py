@@ -28,7 +28,7 @@ def preview_downstream(recipe: Recipe) -> list[str]:
     for unit in units_of(recipe):
         chosen = choose_documents(unit, spec)
         train, held = (sum(len(getattr(one, part)) for one in chosen) for part in _PARTS)
-        dropped = sum(one.num_evaluated_too for one in chosen)
+        dropped = sum(one.report["num_evaluated_too"] for one in chosen)
         left_out = f", {dropped} left out that are evaluated too" if dropped else ""
         tasks = f" ({len(unit.tasks)} tasks together)" if len(unit.tasks) > 1 else ""
         lines.append(

@@ -15,7 +15,7 @@ from sentinel_research.errors import DivergedError, SentinelError
 from sentinel_research.progress import Progress, piece
 from sentinel_research.record import BEFORE, CellRecord, Check, RunRecord
 from sentinel_research.reporting.numbers import quantity
-from sentinel_research.specs import Recipe
+from sentinel_research.specs import ModelSpec, Recipe
 from sentinel_research.trained import MODEL_FOLDER
 
 _CHECKPOINTS_FOLDER = "training"
@@ -108,14 +108,14 @@ class _Run:
 
     def _fine_tune(self, cell: CellRecord) -> None:
         from sentinel_research.downstream.fine_tune import fine_tune, forget
-        from sentinel_research.models import save
+        from sentinel_research.models import load_tokenizer, save
 
         # what is fine-tuned has all three
         assert cell.arm is not None
         assert cell.arm.seed is not None
         assert cell.fine_tuned_on is not None
         own = self._folder / CELLS_FOLDER / cell.id
-        _, tokenizer = self._load(cell)
+        tokenizer = load_tokenizer(self._source(cell))
         unit = cell.fine_tuned_on
         found = fine_tune(
             lambda: self._load(cell)[0],
@@ -167,14 +167,17 @@ class _Run:
     def _load(self, cell: CellRecord) -> tuple[Any, Any]:
         from sentinel_research.pruning import load
 
-        checkpoint = starts_from(cell, self._spec)
-        source = self._recipe.model.model_copy(update={"pretrained": checkpoint})
+        source = self._source(cell)
         model, tokenizer, report = load(source)
         assert self._record.downstream is not None
         assert cell.arm is not None
         name = cell.arm.name.removesuffix(BEFORE)
-        self._record.downstream["models"][name][checkpoint] = report
+        self._record.downstream["models"][name][source.pretrained] = report
         return model, tokenizer
+
+    def _source(self, cell: CellRecord) -> ModelSpec:
+        checkpoint = starts_from(cell, self._spec)
+        return self._recipe.model.model_copy(update={"pretrained": checkpoint})
 
     def _answer_set(self, cell: CellRecord, unit: str, tokenizer: Any) -> Any:
         """The documents of a unit in the tokens of a model; those of its repetitions are alike."""

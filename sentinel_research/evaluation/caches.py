@@ -49,6 +49,13 @@ def empty_cache(model: PreTrainedModel) -> Cache:
     return DynamicCache(config=model.config)
 
 
+def given(model: PreTrainedModel, cache: Cache) -> dict[str, Any]:
+    """A cache as `forward` of a model that carries state takes it."""
+    name = cache_name(model)
+    assert name is not None  # the caller's model has one
+    return {name: cache, "use_cache": True}
+
+
 def select_rows(cache: Cache, rows: Sequence[int]) -> Cache:
     """A cache of some sequences of another, each as often as it is named.
 

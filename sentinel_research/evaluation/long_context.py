@@ -6,7 +6,6 @@ edge and the numbers are those of one pass over the whole sequence. A model whos
 limited has no numbers beyond its limit, and one without a state none at all, only the reason.
 """
 
-import inspect
 import itertools
 import math
 import time
@@ -18,20 +17,19 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
-from transformers import Cache, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
 from sentinel_research.data.corpora import load_corpus
 from sentinel_research.data.long_sequences import long_sequences
 from sentinel_research.data.provenance import provenance_of
 from sentinel_research.data.training_set import hash_blocks
 from sentinel_research.errors import UsageError
+from sentinel_research.evaluation.caches import cache_name, empty_cache, given
 from sentinel_research.models import context_length
 from sentinel_research.models.anatomy import ANATOMIES, PRUNED_PREFIX
 from sentinel_research.models.modes import evaluating
 from sentinel_research.specs import LongContextSpec
 
-# what families call the state that they carry
-_CACHES = ("cache_params", "past_key_values")
 _LARGEST_EXPONENT = math.log(np.finfo(np.float64).max)
 
 
@@ -155,10 +153,10 @@ def score_positions(
     Returns:
         float64 on the CPU, and the cache behind the last token that was read.
     """
-    cache, losses = DynamicCache(config=model.config), []
+    cache, losses = empty_cache(model), []
     with evaluating(model), torch.inference_mode():
         for inputs, targets in _windows(tokens, window):
-            logits = model(inputs, **_cached(model, cache)).logits
+            logits = model(inputs, **given(model, cache)).logits
             log_probs = logits.float().log_softmax(-1)
             picked = log_probs.gather(2, targets[..., None])[..., 0]
             losses.append(-picked.double().cpu())
@@ -170,12 +168,6 @@ def _windows(
 ) -> Iterator[tuple[Int64[Tensor, "batch window"], Int64[Tensor, "batch window"]]]:
     inputs, targets = tokens[:, :-1], tokens[:, 1:]
     return zip(inputs.split(window, 1), targets.split(window, 1), strict=True)
-
-
-def _cached(model: PreTrainedModel, cache: Cache) -> dict[str, Any]:
-    """The cache under the name that the family gives it."""
-    names = inspect.signature(model.forward).parameters
-    return {next(name for name in _CACHES if name in names): cache, "use_cache": True}
 
 
 def _bucket(losses: Float[Tensor, "batch length"], start: int, stop: int) -> Bucket:
@@ -213,8 +205,7 @@ def cache_bytes(cache: Cache) -> int:
 
 def _obstacle(model: PreTrainedModel, length: int) -> str:
     """Why a model cannot read so many tokens; empty if it can."""
-    names = inspect.signature(model.forward).parameters
-    if not any(name in names for name in _CACHES):
+    if cache_name(model) is None:
         return "the model carries no state from window to window"
     is_known = model.config.model_type.removeprefix(PRUNED_PREFIX) in ANATOMIES
     limit = context_length(model.config) if is_known else None

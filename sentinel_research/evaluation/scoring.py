@@ -38,7 +38,8 @@ class Scorer:
         head: Its output head, which is given the scored rows only; None computes all.
         device: Of the model.
         num_asked: Continuations.
-        batch_size: Most nodes in a pass; a function of the tokens of the longest sequence.
+        batch_size: Most nodes in a pass.
+        progress: Told after every pass how many tokens were scored in it.
     """
 
     def __init__(
@@ -48,7 +49,9 @@ class Scorer:
         device: torch.device,
         num_asked: int,
         batch_size: int,
+        progress: Callable[[int], Any],
     ) -> None:
+        self._progress = progress
         self._forward, self._head, self._device = forward, head, device
         self._batch_size = batch_size
         self._sums = torch.zeros(num_asked, dtype=torch.float64)
@@ -99,6 +102,7 @@ class Scorer:
             logits = logits[rows.to(self._device)]
         if wanted:
             self._add(logits, slots, [one for _, one in wanted])
+        self._progress(len(wanted))
         return behind
 
     def _add(

@@ -8,14 +8,11 @@ from lm_eval.models.huggingface import HFLM
 from tqdm import tqdm
 from transformers import Cache
 
-from sentinel_research.evaluation.caches import cache_name, empty_cache, goes_on
+from sentinel_research.evaluation.caches import empty_cache, given, goes_on
 from sentinel_research.evaluation.limits import check_lengths, counted_cuts
 from sentinel_research.evaluation.long_answers import Request, split_answers
 from sentinel_research.evaluation.prefixes import Continuation, reading_trees
 from sentinel_research.evaluation.scoring import Score, Scorer
-
-# progress is shown between so many of them; batches do not span two
-_TREES_AT_ONCE = 4096
 
 
 class ScoringLM(HFLM):
@@ -50,12 +47,12 @@ class ScoringLM(HFLM):
         trees = reading_trees(distinct, shares=goes_on(self.model))
         size = batch_size or self._batch_size(requests)
         head = self.model.get_output_embeddings()
-        scorer = Scorer(self._read, head, self.device, len(distinct), size)
-        with tqdm(total=len(trees), disable=is_quiet or self.rank != 0, desc="scoring") as bar:
-            for start in range(0, len(trees), _TREES_AT_ONCE):
-                some = trees[start : start + _TREES_AT_ONCE]
-                scorer.read(some)
-                bar.update(len(some))
+        num_tokens = sum(len(one.target) for one in distinct)
+        with tqdm(
+            total=num_tokens, disable=is_quiet or self.rank != 0, desc="tokens scored"
+        ) as bar:
+            scorer = Scorer(self._read, head, self.device, len(distinct), size, bar.update)
+            scorer.read(trees)
         scores = scorer.scores()
         return [scores[place[one]] for one in asked]
 
@@ -65,16 +62,15 @@ class ScoringLM(HFLM):
         """HFLM's own call, with a cache in front and behind."""
         if cache is None and not wants_cache:
             return self._model_call(ids), None
-        name = cache_name(self.model)
-        assert name is not None  # only then are there nodes behind others
-        given = {name: empty_cache(self.model) if cache is None else cache, "use_cache": True}
+        past = empty_cache(self.model) if cache is None else cache
         precision = self.mixed_precision_dtype
         with (
             torch.no_grad(),
             torch.autocast(self.device.type, precision, enabled=precision is not None),
         ):
-            output = self.model(ids, **given)
-        return output.logits, output[name] if wants_cache else None
+            logits = self.model(ids, **given(self.model, past)).logits
+        # it was changed in place
+        return logits, past if wants_cache else None
 
     def _cut(self, context: list[int], target: list[int]) -> Continuation:
         """A request without the beginning that the model has no room for."""
