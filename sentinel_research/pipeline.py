@@ -17,7 +17,7 @@ from sentinel_research.budgets import check_budgets
 from sentinel_research.cell_plan import DENSE, PlannedCell, plan_cells
 from sentinel_research.cells import Prepared, headline, run_cell
 from sentinel_research.comparison import plan_comparison, run_comparison
-from sentinel_research.downstream import plan_downstream, run_downstream
+from sentinel_research.downstream import load_lessons, plan_downstream, run_downstream
 from sentinel_research.environment import environment
 from sentinel_research.errors import CheckFailedError, DivergedError, SentinelError, UsageError
 from sentinel_research.inputs import record_inputs
@@ -99,8 +99,9 @@ def _run_locked(
     record = distributed.together(lambda: _open_record(recipe, folder))
     try:
         if recipe.downstream is not None:
-            _add_cells(record, distributed.together(lambda: plan_downstream(recipe)), folder)
-            run_downstream(recipe, record, folder, progress)
+            lessons = distributed.together(lambda: load_lessons(recipe))
+            _add_cells(record, plan_downstream(recipe.downstream, lessons.units), folder)
+            run_downstream(recipe, lessons, record, folder, progress)
         elif recipe.compare is not None:
             _add_cells(record, plan_comparison(recipe.compare), folder)
             run_comparison(recipe, record, folder, progress)

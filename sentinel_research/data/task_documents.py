@@ -47,10 +47,25 @@ def load_tasks(names: Sequence[str]) -> dict[str, Any]:
         UsageError: for an unknown name, or a task whose code cannot be imported.
         DataError: if a dataset cannot be had.
     """
+    return dict(load_groups(names)["tasks"])
+
+
+def load_groups(names: Sequence[str]) -> dict[str, Any]:
+    """Load tasks with their data, and what lm-eval knows of their groups.
+
+    Args:
+        names: See `load_tasks`.
+
+    Returns:
+        lm-eval's `TaskDict`: `tasks` and `groups` by name.
+
+    Raises:
+        UsageError, DataError: see `load_tasks`.
+    """
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     manager = find_tasks(names)
     try:
-        return dict(manager.load(list(names))["tasks"])
+        return dict(manager.load(list(names)))
     except SentinelError:
         raise
     except ImportError as error:

@@ -4,8 +4,8 @@ Every model learns the same documents, in the same prompts, with the same budget
 are evaluated choose nothing.
 """
 
-from sentinel_research.downstream.plan import plan_downstream
+from sentinel_research.downstream.plan import load_lessons, plan_downstream
 from sentinel_research.downstream.preview import preview_downstream
 from sentinel_research.downstream.run import run_downstream
 
-__all__ = ["plan_downstream", "preview_downstream", "run_downstream"]
+__all__ = ["load_lessons", "plan_downstream", "preview_downstream", "run_downstream"]

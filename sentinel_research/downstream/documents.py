@@ -16,7 +16,6 @@ from sentinel_research.data.calibration_set import CalibrationSet
 from sentinel_research.data.provenance import hash_texts
 from sentinel_research.data.task_documents import (
     fingerprints,
-    load_tasks,
     right_choice,
     text_of,
     training_provenance,
@@ -81,7 +80,7 @@ def choose_documents(unit: Unit, spec: DownstreamSpec) -> tuple[TaskDocuments, .
         UsageError, DataError: see `learnable`; also where all documents are evaluated too, or are
             all alike, or they do not fill a batch.
     """
-    found = tuple(_chosen(task, spec) for task in load_tasks(unit.tasks).values())
+    found = tuple(_chosen(task, spec) for task in unit.tasks.values())
     number = sum(len(one.train) for one in found)
     if number < spec.train.batch_size:
         raise DataError(

@@ -1,5 +1,7 @@
 """What a downstream run consists of: units of tasks, and one cell for each model, unit and seed."""
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from sentinel_research.errors import UsageError
@@ -12,12 +14,22 @@ class Unit(NamedTuple):
 
     name: str
     """The task, or the group whose tasks are learnt together."""
-    tasks: tuple[str, ...]
-    """The tasks themselves."""
+    tasks: dict[str, Any]
+    """The lm-eval tasks themselves, by name."""
 
 
-def units_of(recipe: Recipe) -> tuple[Unit, ...]:
-    """The units of a recipe, in the order of its tasks; groups are loaded, with their data.
+class Lessons(NamedTuple):
+    """Everything that a run teaches, loaded once."""
+
+    units: tuple[Unit, ...]
+    """In the order of the recipe's tasks."""
+    groups: dict[str, Any]
+    """By name of each group `tasks`, and `averages`: metrics that lm-eval averages over them, and
+    whether by size."""
+
+
+def load_lessons(recipe: Recipe) -> Lessons:
+    """The tasks of a recipe with their data.
 
     Args:
         recipe: With `downstream`.
@@ -26,38 +38,42 @@ def units_of(recipe: Recipe) -> tuple[Unit, ...]:
         UsageError: for an unknown task, or one that is named twice, also by a group.
         DataError: if the data of a task cannot be had.
     """
-    from sentinel_research.data.task_documents import load_tasks
+    from sentinel_research.data.task_documents import load_groups
 
     assert recipe.downstream is not None  # the caller's recipe fine-tunes
-    found: list[Unit] = []
+    units: list[Unit] = []
+    groups: dict[str, Any] = {}
     for name in recipe.evaluate.tasks:
-        tasks = tuple(load_tasks([name]))
+        loaded = load_groups([name])
+        groups |= {one: _as_averaged(group) for one, group in loaded["groups"].items()}
         if name in recipe.downstream.together:
-            found.append(Unit(name, tasks))
+            units.append(Unit(name, loaded["tasks"]))
         else:
-            found += [Unit(task, (task,)) for task in tasks]
-    everything = [task for unit in found for task in unit.tasks]
-    for task in everything:
-        if everything.count(task) > 1:
+            units += [Unit(one, {one: task}) for one, task in loaded["tasks"].items()]
+    for task, number in Counter(task for unit in units for task in unit.tasks).items():
+        if number > 1:
             raise UsageError(
                 f"`evaluate.tasks` names '{task}' more than once, alone or by its group",
                 "name it once",
             )
-    return tuple(found)
+    return Lessons(tuple(units), groups)
 
 
-def plan_downstream(recipe: Recipe) -> list[CellRecord]:
+def _as_averaged(group: Any) -> dict[str, Any]:
+    averages = group.aggregate_metric_list or []
+    return {
+        "tasks": [task.task_name for task in group.get_all_tasks()],
+        "averages": {one.metric: bool(one.weight_by_size) for one in averages},
+    }
+
+
+def plan_downstream(spec: DownstreamSpec, units: Sequence[Unit]) -> list[CellRecord]:
     """The cells of a run: the majority class, every model before, and every fine-tuning.
 
     Args:
-        recipe: With `downstream`.
-
-    Raises:
-        UsageError, DataError: see `units_of`.
+        spec: Models and seeds.
+        units: What each is fine-tuned for.
     """
-    spec = recipe.downstream
-    assert spec is not None  # the caller's recipe fine-tunes
-    units = units_of(recipe)
     cells = [_cell("majority", Arm(name=MAJORITY, seed=None, learning_rate=None))]
     for name, checkpoints in spec.models.items():
         seeds: list[Any] = [None] if len(checkpoints) == 1 else list(spec.seeds)

@@ -1,6 +1,6 @@
 """What a downstream run would do, without fine-tuning or measuring anything."""
 
-from sentinel_research.downstream.plan import plan_downstream, units_of
+from sentinel_research.downstream.plan import load_lessons, plan_downstream
 from sentinel_research.specs import Recipe
 
 
@@ -25,7 +25,8 @@ def preview_downstream(recipe: Recipe) -> list[str]:
             check_checkpoint(one, "main")
         lines.append(f"{name}: {', '.join(checkpoints)}")
     rates = ", ".join(f"{rate:g}" for rate in spec.rates)
-    for unit in units_of(recipe):
+    units = load_lessons(recipe).units
+    for unit in units:
         chosen = choose_documents(unit, spec)
         train, held = (sum(len(getattr(one, part)) for one in chosen) for part in _PARTS)
         dropped = sum(one.report["num_evaluated_too"] for one in chosen)
@@ -36,7 +37,7 @@ def preview_downstream(recipe: Recipe) -> list[str]:
             f"{spec.epochs * (train // spec.train.batch_size):,} steps of "
             f"{spec.train.batch_size}, learning rate {rates}"
         )
-    cells = plan_downstream(recipe)
+    cells = plan_downstream(spec, units)
     lines.append(f"models to measure: {len(cells)}")
     return [*lines, *(f"  {cell.id}" for cell in cells)]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from sentinel_research import distributed
 from sentinel_research.cells import CELLS_FOLDER, evaluate_cell, headline
-from sentinel_research.downstream.plan import Unit, is_before, starts_from, units_of
+from sentinel_research.downstream.plan import Lessons, Unit, is_before, starts_from
 from sentinel_research.errors import DivergedError, SentinelError
 from sentinel_research.progress import Progress, piece
 from sentinel_research.record import BEFORE, CellRecord, Check, RunRecord
@@ -21,11 +21,14 @@ from sentinel_research.trained import MODEL_FOLDER
 _CHECKPOINTS_FOLDER = "training"
 
 
-def run_downstream(recipe: Recipe, record: RunRecord, folder: Path, progress: Progress) -> None:
+def run_downstream(
+    recipe: Recipe, lessons: Lessons, record: RunRecord, folder: Path, progress: Progress
+) -> None:
     """Measure and fine-tune everything that the record does not have yet.
 
     Args:
         recipe: With `downstream`.
+        lessons: Its tasks.
         record: With the planned cells.
         folder: The run folder.
         progress: Who is told about progress.
@@ -33,7 +36,7 @@ def run_downstream(recipe: Recipe, record: RunRecord, folder: Path, progress: Pr
     Raises:
         UsageError, DataError, CheckpointError: for a request that no model can serve.
     """
-    run = _Run(recipe, record, folder, progress)
+    run = _Run(recipe, lessons, record, folder, progress)
     to_do = [cell for cell in record.cells if cell.status != "done"]
     kinds = [cell.fine_tuned_on or "measured" for cell in to_do]
     done = len(record.cells) - len(to_do)
@@ -47,18 +50,20 @@ def run_downstream(recipe: Recipe, record: RunRecord, folder: Path, progress: Pr
 class _Run:
     """What the cells of a run share."""
 
-    def __init__(self, recipe: Recipe, record: RunRecord, folder: Path, progress: Progress) -> None:
+    def __init__(
+        self, recipe: Recipe, lessons: Lessons, record: RunRecord, folder: Path, progress: Progress
+    ) -> None:
         assert recipe.downstream is not None  # the caller's recipe fine-tunes
         self._recipe, self._record, self._folder, self._progress = recipe, record, folder, progress
         self._spec = recipe.downstream
-        self._units = {unit.name: unit for unit in units_of(recipe)}
+        self._units = {unit.name: unit for unit in lessons.units}
         self._documents = distributed.together(self._choose_documents)
         self._answers: dict[tuple[str, str], Any] = {}
         if record.downstream is None:
             record.downstream = {
                 "models": {name: {} for name in self._spec.models},
                 "units": {name: self._unit_report(unit) for name, unit in self._units.items()},
-                "groups": _groups(recipe),
+                "groups": lessons.groups,
             }
             record.write(folder)
 
@@ -226,19 +231,3 @@ def _same_lesson(record: RunRecord, unit: str) -> Check:
         passed=len(found) <= 1,
         detail=", ".join(parts) or "no model was fine-tuned to its end",
     )
-
-
-def _groups(recipe: Recipe) -> dict[str, Any]:
-    """The groups of a recipe, with what lm-eval averages over their tasks, and how."""
-    from sentinel_research.data.tasks import find_tasks
-
-    names = list(recipe.evaluate.tasks)
-    loaded = find_tasks(names).load(names)
-    found = {}
-    for name, group in loaded["groups"].items():
-        averages = group.aggregate_metric_list or []
-        found[name] = {
-            "tasks": [task.task_name for task in group.get_all_tasks()],
-            "averages": {one.metric: bool(one.weight_by_size) for one in averages},
-        }
-    return found

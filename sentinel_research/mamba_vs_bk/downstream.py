@@ -28,13 +28,13 @@ def check_downstream(request: BenchmarkRequest) -> None:
     """
     from sentinel_research.data.mirror import use_mirror
     from sentinel_research.downstream.documents import choose_documents
-    from sentinel_research.downstream.plan import units_of
+    from sentinel_research.downstream.plan import load_lessons
 
     if request.data is not None:
         use_mirror(request.data)
     recipe = _recipe(request, dict.fromkeys(chosen(request.model), ("",)), request.all_seeds[:1])
     assert recipe.downstream is not None  # made so
-    for unit in units_of(recipe):
+    for unit in load_lessons(recipe).units:
         choose_documents(unit, recipe.downstream)
 
 

@@ -14,7 +14,7 @@ from sentinel_research.downstream.documents import (
     choose_documents,
     learnable,
 )
-from sentinel_research.downstream.plan import Unit, units_of
+from sentinel_research.downstream.plan import Unit, load_lessons
 from sentinel_research.errors import DataError, UsageError
 from sentinel_research.models.tiny import byte_tokenizer
 from sentinel_research.specs import DownstreamSpec, EvalSpec
@@ -26,7 +26,7 @@ IGNORED = -100
 
 def _chosen(task: str, **changes: Any) -> TaskDocuments:
     spec = DownstreamSpec.model_validate({"models": MODELS, "train": TRAIN, **changes})
-    (found,) = choose_documents(Unit(task, (task,)), spec)
+    (found,) = choose_documents(Unit(task, load_tasks([task])), spec)
     return found
 
 
@@ -100,7 +100,7 @@ def test_prompt_is_the_one_that_is_evaluated(lessons: Path) -> None:
 def test_tasks_that_are_learnt_together_share_one_set(lessons: Path) -> None:
     tasks = ("sentinel_mmlu_abstract_algebra", "sentinel_mmlu_anatomy")
     spec = DownstreamSpec.model_validate({"models": MODELS, "train": TRAIN})
-    chosen = choose_documents(Unit("both", tasks), spec)
+    chosen = choose_documents(Unit("both", load_tasks(tasks)), spec)
     answers = answer_set(chosen, byte_tokenizer(), _evaluate())
     assert [len(one.train) for one in chosen] == [4, 4]
     assert answers.report["num_sequences"] == 8
@@ -155,11 +155,12 @@ def test_task_that_is_named_alone_and_by_its_group_is_refused(
 ) -> None:
     groups = {"group": {"rte": 1, "sst2": 2}, "rte": {"rte": 1}}
     monkeypatch.setattr(
-        "sentinel_research.data.task_documents.load_tasks", lambda names: groups[names[0]]
+        "sentinel_research.data.task_documents.load_groups",
+        lambda names: {"tasks": groups[names[0]], "groups": {}},
     )
-    recipe = recipe_of(MODELS, ["group", "rte"])
     with pytest.raises(UsageError, match="names 'rte' more than once"):
-        units_of(recipe)
-    assert [unit.name for unit in units_of(recipe_of(MODELS, ["group"]))] == ["rte", "sst2"]
-    together = units_of(recipe_of(MODELS, ["group"], together=["group"]))
+        load_lessons(recipe_of(MODELS, ["group", "rte"]))
+    alone = load_lessons(recipe_of(MODELS, ["group"])).units
+    assert [unit.name for unit in alone] == ["rte", "sst2"]
+    together = load_lessons(recipe_of(MODELS, ["group"], together=["group"])).units
     assert [unit.name for unit in together] == ["group"]
