@@ -74,6 +74,9 @@ class EvaluationReport(_Part):
     """Wall time of the evaluation."""
     lm_eval: dict[str, Any]
     """lm-eval's own results, verbatim."""
+    scoring: dict[str, Any] | None = None
+    """How log-likelihoods were computed: `reads_shared_beginnings_once`, or every request whole;
+    and the `batch_size`, found if that was `auto`. Null if it is not known."""
     long_context: dict[str, Any] | None = None
     """Scores by position and costs by length, see `evaluation.long_context`; null if not asked
     for."""

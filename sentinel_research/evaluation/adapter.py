@@ -17,8 +17,11 @@ from lm_eval.api.model import CacheHook
 from transformers import PreTrainedModel
 
 from sentinel_research.errors import DataError, UsageError, did_you_mean
-from sentinel_research.evaluation.arguments import PRUNING_ARGUMENTS, prune_spec_from_args
-from sentinel_research.evaluation.caches import goes_on
+from sentinel_research.evaluation.arguments import (
+    PRUNING_ARGUMENTS,
+    kept_bytes,
+    prune_spec_from_args,
+)
 from sentinel_research.evaluation.coverage import Coverage
 from sentinel_research.evaluation.limits import (
     check_limits,
@@ -26,7 +29,7 @@ from sentinel_research.evaluation.limits import (
     report_cut,
 )
 from sentinel_research.evaluation.perplexity import RollingLogLikelihood
-from sentinel_research.evaluation.scoring_lm import ScoringLM
+from sentinel_research.evaluation.scoring_lm import DEFAULT_KV_CACHE_MIB, ScoringLM
 from sentinel_research.specs import ModelSpec
 
 # options of HFLM that change how weights are loaded: then HFLM loads them
@@ -58,7 +61,8 @@ class SentinelLM(ScoringLM):
         pretrained: Folder, hub id, or a loaded model of transformers (then pass `tokenizer` too).
         prune: Scorer; the model is pruned after loading, as `prune_fraction` and the other
             arguments of `evaluation.arguments` say. `allow_lossy_tokenizer=True` scores texts that
-            the tokenizer cannot represent whole, `quiet=True` shows no progress bars.
+            the tokenizer cannot represent whole, `quiet=True` shows no progress bars,
+            `kv_cache_mib=N` bounds what is kept of beginnings that requests share (0: none).
         **kwargs: Everything else goes to HFLM.
 
     Raises:
@@ -93,6 +97,7 @@ class SentinelLM(ScoringLM):
         self._calibrated_on: frozenset[str] = frozenset()
         self._allow_lossy_tokenizer = bool(kwargs.pop("allow_lossy_tokenizer", False))
         self._quiet = bool(kwargs.pop("quiet", False))
+        self._kept_bytes = kept_bytes(kwargs.pop("kv_cache_mib", DEFAULT_KV_CACHE_MIB))
         super().__init__(pretrained, logits_cache=False, **kwargs)
 
     def _get_config(self, pretrained: str, *, revision: str = "main", **kwargs: Any) -> None:
@@ -175,7 +180,7 @@ class SentinelLM(ScoringLM):
         """HFLM's information, with the window and what was pruned; stored in the results."""
         info = super().get_model_info()
         info["sentinel_max_length"] = self.max_length
-        info["sentinel_reads_shared_beginnings_once"] = goes_on(self.model)
+        info["sentinel_reads_shared_beginnings_once"] = self.shares_beginnings
         if self._prune_report is not None:
             info["sentinel_prune"] = self._prune_report
         return info

@@ -1,4 +1,4 @@
-"""The pruning arguments of `lm_eval --model sentinel --model_args ...`, as a PruneSpec."""
+"""The arguments of `lm_eval --model sentinel --model_args ...` that are ours."""
 
 from typing import Any
 
@@ -73,3 +73,17 @@ def prune_spec_from_args(arguments: dict[str, Any]) -> PruneSpec | None:
 def _taken(arguments: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
     """Values by field, taken out of the arguments."""
     return {field: arguments.pop(name) for name, field in names.items() if name in arguments}
+
+
+def kept_bytes(kv_cache_mib: Any) -> float:
+    """The argument `kv_cache_mib` in bytes.
+
+    Raises:
+        UsageError: if it is no number from 0 on.
+    """
+    if isinstance(kv_cache_mib, int | float) and kv_cache_mib >= 0:
+        return float(kv_cache_mib) * 2**20
+    raise UsageError(
+        f"kv_cache_mib is {kv_cache_mib!r}",
+        "give the MiB that shared beginnings may take, such as kv_cache_mib=256; 0 shares none",
+    )

@@ -47,6 +47,7 @@ def evaluate(
         model,
         tokenizer=tokenizer,
         batch_size=spec.batch_size,
+        kv_cache_mib=spec.kv_cache_mib,
         max_length=spec.max_length,
         prefix_token_id=spec.prefix_token_id,
         add_bos_token=spec.add_bos_token,
@@ -57,8 +58,9 @@ def evaluate(
     if spec.long_context is not None:
         report.long_context = evaluate_long_context(model, tokenizer, spec.long_context)
     if spec.generation is not None:
+        size = int(lm.batch_sizes[0]) if spec.batch_size == "auto" else spec.batch_size
         report.generation = evaluate_generation(
-            model, tokenizer, spec.generation, batch_size=spec.batch_size, folder=samples_folder
+            model, tokenizer, spec.generation, batch_size=size, folder=samples_folder
         )
     return report
 
@@ -100,6 +102,7 @@ def evaluate_lm(
         samples=_store_samples(samples, samples_folder),
         seconds=time.perf_counter() - start,
         lm_eval=_strict(results),
+        scoring=getattr(lm, "scoring", None),
     )
 
 

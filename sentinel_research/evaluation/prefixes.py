@@ -46,6 +46,11 @@ class Node:
         """Of the node and everything behind it."""
         return len(self.tokens) + sum(child.num_tokens for child in self.children)
 
+    @property
+    def depth(self) -> int:
+        """Tokens of the longest sequence through the node, from its start."""
+        return len(self.tokens) + max((child.depth for child in self.children), default=0)
+
 
 class _Path(NamedTuple):
     """A sequence, with the continuations that are read with it."""
@@ -70,7 +75,7 @@ def reading_trees(asked: Sequence[Continuation], *, shares: bool) -> list[Node]:
         ((1, 2, 4), [0, 1, 1])
     """
     roots = list(_nodes(_paths(asked), 0, asked, shares))
-    roots.sort(key=lambda root: -_depth(root))
+    roots.sort(key=lambda root: -root.depth)
     return roots
 
 
@@ -129,8 +134,3 @@ def _agreement(one: Tokens, other: Tokens, at_most: int) -> int:
     return next(
         place for place in range(at_most) if one[place : place + 1] != other[place : place + 1]
     )
-
-
-def _depth(node: Node) -> int:
-    """Tokens of the longest sequence through a node, from its start."""
-    return len(node.tokens) + max(map(_depth, node.children), default=0)

@@ -1,33 +1,50 @@
 """Log-likelihoods of continuations, from no more of a model than they need.
 
 Beginnings that several sequences share are read once (`prefixes`): what comes behind is given their
-keys and values, or states. Nodes with something behind them go together only with others of the
-same length, so that no cache has a gap, and positions are what every family takes them for by
-itself; those at the end are padded on the right. The output head, which costs most where models are
-small and vocabularies large, multiplies the rows that somebody asks for and no others. A
-log-probability is the logit less the logarithm of the sum, of float32 at least; sums over tokens
-are of float64.
+keys and values, or states. Everything is padded on the right, where a causal model does not look;
+only states, which would have read the padding, are made from sequences of one length. The output
+head, which costs most where models are small and vocabularies large, multiplies the rows that
+somebody asks for and no others. A log-probability is the logit less the logarithm of the sum, of
+float32 at least; sums over tokens are of float64.
 """
 
 import contextlib
+import math
+import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from itertools import takewhile
+from typing import Any, NamedTuple
 
 import torch
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
-from transformers import Cache
 
-from sentinel_research.evaluation.caches import select_rows
+from sentinel_research.evaluation.batch_size import BatchSize
+from sentinel_research.evaluation.paths import NOTHING, Past, PathCaches
 from sentinel_research.evaluation.prefixes import Node, Wanted
 
 Score = tuple[float, bool]
 """Log-likelihood in nats, and whether every token is the likeliest."""
-Forward = Callable[
-    [Int64[Tensor, "batch seq"], Cache | None, bool],
-    tuple[Float[Tensor, "batch rows vocab"], Cache | None],
-]
-"""Token ids behind a cache, and whether a cache is wanted, to logits and that cache."""
+Forward = Callable[[Int64[Tensor, "batch seq"], dict[str, Any]], Float[Tensor, "batch rows vocab"]]
+"""Token ids and what else a model's `forward` is given, to logits."""
+_MOST_ROWS = 4
+"""Times the batch size, of sequences that are as much shorter than the longest."""
+
+
+Behind = tuple[Node, Past]
+"""A node and what it is read behind."""
+
+
+class Limits(NamedTuple):
+    """Of one model on one machine."""
+
+    batch_size: BatchSize
+    """Most sequences of the greatest length in a pass."""
+    pass_tokens: float
+    """What a pass costs beside its tokens, in tokens: no more padding is worth one pass less."""
+    kept_bytes: float
+    """Of keys and values, or states, that are kept at a time, and at least of one sequence."""
 
 
 class Scorer:
@@ -35,75 +52,142 @@ class Scorer:
 
     Args:
         forward: Of the model.
+        caches: Makes the model's; None if nothing is shared.
         head: Its output head, which is given the scored rows only; None computes all.
         device: Of the model.
         num_asked: Continuations.
-        batch_size: Most nodes in a pass.
+        limits: Of a pass, and of what is kept between passes.
         progress: Told after every pass how many tokens were scored in it.
     """
 
     def __init__(
         self,
         forward: Forward,
+        caches: PathCaches | None,
         head: nn.Module | None,
         device: torch.device,
         num_asked: int,
-        batch_size: int,
+        limits: Limits,
         progress: Callable[[int], Any],
     ) -> None:
-        self._progress = progress
-        self._forward, self._head, self._device = forward, head, device
-        self._batch_size = batch_size
+        self._forward, self._caches, self._head = forward, caches, head
+        self._device, self._limits, self._progress = device, limits, progress
+        self._longest = 1
         self._sums = torch.zeros(num_asked, dtype=torch.float64)
         self._misses = torch.zeros(num_asked, dtype=torch.int64)
 
     def read(self, roots: Sequence[Node]) -> None:
-        """Read some trees, which begin without a cache."""
-        self._read(roots, None, [0] * len(roots))
+        """Read some trees, which begin without a past."""
+        self._longest = max((root.depth for root in roots), default=1)
+        self._read([(root, NOTHING) for root in roots], self._limits.kept_bytes)
 
     def scores(self) -> list[Score]:
         """Of everything that was asked, in its order."""
         is_greedy = (self._misses == 0).tolist()
         return list(zip(self._sums.tolist(), is_greedy, strict=True))
 
-    def _read(self, nodes: Sequence[Node], cache: Cache | None, rows: Sequence[int]) -> None:
-        """Read nodes behind rows of a cache, and what is behind them."""
-        last = [place for place, node in enumerate(nodes) if not node.children]
-        last.sort(key=lambda place: -len(nodes[place].tokens))
-        for places in _divided(last, self._batch_size):
-            own = None if cache is None else select_rows(cache, [rows[one] for one in places])
-            self._pass([nodes[one] for one in places], own, wants_cache=False)
-        by_length: dict[int, list[int]] = {}
-        for place, node in enumerate(nodes):
-            if node.children:
-                by_length.setdefault(len(node.tokens), []).append(place)
-        for length in sorted(by_length, reverse=True):
-            for places in _divided(by_length[length], self._batch_size):
-                own = None if cache is None else select_rows(cache, [rows[one] for one in places])
-                batch = [nodes[one] for one in places]
-                behind = self._pass(batch, own, wants_cache=True)
-                children = [child for node in batch for child in node.children]
-                parents = [row for row, node in enumerate(batch) for _ in node.children]
-                self._read(children, behind, parents)
+    def _read(self, asked: Sequence[Behind], room: float) -> None:
+        """Read nodes, and what is behind them while their keys and values fit in some bytes."""
+        asked = sorted(asked, key=lambda one: -len(one[0].tokens))
+        for batch in self._batches([one for one in asked if not one[0].children], math.inf):
+            self._pass(batch)
+        inner = [one for one in asked if one[0].children]
+        children: list[Behind] = []
+        held = 0.0
+        while inner:
+            batch = self._parents(inner, room - held)
+            inner = inner[len(batch) :]
+            for (node, _), past in zip(batch, self._pass(batch), strict=True):
+                children += [(child, past) for child in node.children]
+                held += self._kept(node)
+            if not inner or held + self._kept(inner[0][0]) > room:
+                self._read(children, room - held)
+                children, held = [], 0.0
 
-    def _pass(
-        self, batch: Sequence[Node], cache: Cache | None, *, wants_cache: bool
-    ) -> Cache | None:
-        ids = torch.zeros(len(batch), max(len(node.tokens) for node in batch), dtype=torch.int64)
-        for row, node in enumerate(batch):
+    def _parents(self, inner: Sequence[Behind], room: float) -> list[Behind]:
+        """The nodes at the beginning of a list that are read together and kept."""
+        assert self._caches is not None  # else no node has another behind it
+        alike = inner
+        if self._caches.has_states:
+            length = len(inner[0][0].tokens)
+            alike = list(takewhile(lambda one: len(one[0].tokens) == length, inner))
+        # what a sequence takes shows when one was read
+        each = self._kept(inner[0][0])
+        return next(self._batches(alike, max(1, room // each if each else 1)))
+
+    def _kept(self, node: Node) -> float:
+        """Bytes of what others go on behind."""
+        assert self._caches is not None  # else nobody does
+        return self._caches.num_bytes(len(node.tokens))
+
+    def _batches(self, asked: Sequence[Behind], most: float) -> Iterator[list[Behind]]:
+        """Nodes that are read together; they come with the longest first."""
+        start = 0
+        while start < len(asked):
+            longest = len(asked[start][0].tokens)
+            shorter = max(1, min(self._longest // longest, _MOST_ROWS))
+            size = min(most, self._limits.batch_size.value * shorter)
+            end, padding = start + 1, 0
+            while end < len(asked) and end - start < size:
+                padding += longest - len(asked[end][0].tokens)
+                if padding > self._limits.pass_tokens:
+                    break
+                end += 1
+            yield list(asked[start:end])
+            start = end
+
+    def _pass(self, batch: Sequence[Behind]) -> list[Past]:
+        """Read some nodes, in parts if there is no memory for all; see `_read_once`."""
+        start = time.perf_counter()
+        try:
+            pasts = self._read_once(batch)
+        except RuntimeError as error:
+            if len(batch) == 1 or not should_reduce_batch_size(error):
+                raise
+        else:
+            num_tokens = sum(len(node.tokens) for node, _ in batch)
+            self._limits.batch_size.measured(len(batch), num_tokens, time.perf_counter() - start)
+            return pasts
+        clear_device_cache(garbage_collection=True)
+        self._limits.batch_size.failed(len(batch))
+        half = len(batch) // 2
+        return self._pass(batch[:half]) + self._pass(batch[half:])
+
+    def _read_once(self, batch: Sequence[Behind]) -> list[Past]:
+        """Read some nodes; what others go on behind, if they have others behind them."""
+        nodes = [node for node, _ in batch]
+        starts = [node.start for node in nodes]
+        ids = torch.zeros(len(nodes), max(len(node.tokens) for node in nodes), dtype=torch.int64)
+        for row, node in enumerate(nodes):
             ids[row, : len(node.tokens)] = torch.tensor(node.tokens)
-        wanted = [(row, one) for row, node in enumerate(batch) for one in node.wanted]
+        if self._caches is None:
+            self._score(nodes, ids, {})
+            return []
+        if not starts[0] and not nodes[0].children:
+            self._score(nodes, ids, {"use_cache": False})
+            return []
+        cache = self._caches.behind([past for _, past in batch])
+        self._score(nodes, ids, self._caches.given(cache, starts, ids.shape[1]))
+        if not nodes[0].children:
+            return []
+        ends = [node.start + len(node.tokens) for node in nodes]
+        return [self._caches.past(cache, row, end) for row, end in enumerate(ends)]
+
+    def _score(
+        self, nodes: Sequence[Node], ids: Int64[Tensor, "batch seq"], options: dict[str, Any]
+    ) -> None:
+        """Read tokens, and add up what is asked about them."""
+        wanted = [(row, one) for row, node in enumerate(nodes) for one in node.wanted]
         flat = torch.tensor([row * ids.shape[1] + one.position for row, one in wanted]).long()
         rows, slots = torch.unique(flat, return_inverse=True)
         with _rows_only(self._head, ids.shape[1], rows.to(self._device)):
-            logits, behind = self._forward(ids.to(self._device), cache, wants_cache)
+            logits = self._forward(ids.to(self._device), options)
         logits = logits.flatten(0, 1)
         if self._head is None:
             logits = logits[rows.to(self._device)]
         if wanted:
             self._add(logits, slots, [one for _, one in wanted])
         self._progress(len(wanted))
-        return behind
 
     def _add(
         self,
@@ -120,11 +204,6 @@ class Scorer:
         is_miss = logits.argmax(-1).cpu()[slots] != targets
         self._sums.index_add_(0, owners, log_probs)
         self._misses.index_add_(0, owners, is_miss.long())
-
-
-def _divided(places: Sequence[int], size: int) -> Iterator[Sequence[int]]:
-    for start in range(0, len(places), size):
-        yield places[start : start + size]
 
 
 @contextlib.contextmanager

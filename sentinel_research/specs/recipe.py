@@ -1,8 +1,8 @@
 """Everything one run needs, from model to report."""
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 from typing_extensions import Self
 
 from sentinel_research.specs.base import Spec
@@ -17,6 +17,12 @@ from sentinel_research.specs.recover import RecoverGrid
 from sentinel_research.specs.train import TrainSpec
 
 
+def _batch_size(value: Any) -> Any:
+    if value == "auto" or (type(value) is int and value > 0):
+        return value
+    raise ValueError(f"{value!r} should be a whole number greater than 0, or auto")
+
+
 class EvalSpec(Spec):
     """What is measured, through lm-eval."""
 
@@ -25,8 +31,11 @@ class EvalSpec(Spec):
     only trains."""
     limit: int | None = Field(default=None, gt=0)
     """Only the first documents of every task, for a quick look; null evaluates all."""
-    batch_size: int = Field(default=64, gt=0)
-    """Windows or requests per forward pass."""
+    batch_size: Annotated[int | Literal["auto"], BeforeValidator(_batch_size)] = 64
+    """Windows or requests per forward pass; `auto` takes more of them while that is faster."""
+    kv_cache_mib: int = Field(default=1024, ge=0)
+    """MiB of keys and values, or states, that are kept of beginnings which several requests share,
+    and at least those of one; 0 shares none."""
     num_fewshot: int | None = Field(default=None, ge=0)
     """Examples in the prompt; null keeps each task's own."""
     max_length: int | None = Field(default=None, gt=0)

@@ -6,22 +6,19 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings, strategies
-from lm_eval.models.huggingface import HFLM
 from transformers import AutoModelForCausalLM, FalconMambaConfig, Mamba2Config, MambaConfig
 
 from sentinel_research.evaluation import prefixes
-from sentinel_research.evaluation.adapter import SentinelLM
 from sentinel_research.evaluation.caches import goes_on
-from sentinel_research.evaluation.prefixes import Continuation, Node, reading_trees
+from sentinel_research.evaluation.prefixes import Node, reading_trees
 from sentinel_research.models.agency import add_agency
-from sentinel_research.models.tiny import FAMILIES, RECURRENT, byte_tokenizer, tiny_model
+from sentinel_research.models.tiny import FAMILIES, RECURRENT, tiny_model
 from sentinel_research.pruning import prune
 from sentinel_research.specs import AgencySpec, PruneSpec
+from tests.contract.scores import LENGTH, Pairs, adapters, asked, few_shot, scores
 
-LENGTH = 24
 # float32 sums over a vocabulary in another order, for up to two dozen tokens of about 6 nats
 TOLERANCE = 1e-4
-Pairs = list[tuple[list[int], list[int]]]
 
 TOKENS = strategies.integers(0, 5)
 PAIRS = strategies.lists(
@@ -34,19 +31,8 @@ PAIRS = strategies.lists(
 )
 
 
-def _adapters(model: Any, batch_size: int) -> tuple[Any, Any]:
-    options = {"tokenizer": byte_tokenizer(), "batch_size": batch_size, "max_length": LENGTH}
-    # lm-eval's own cache reads wrong rows where one continuation begins another
-    return HFLM(model, logits_cache=False, **options), SentinelLM(model, quiet=True, **options)
-
-
-def _scores(adapter: Any, pairs: Pairs) -> list[tuple[float, bool]]:
-    requests = [(("", str(place)), *pair) for place, pair in enumerate(pairs)]
-    return list(adapter._loglikelihood_tokens(requests, disable_tqdm=True))
-
-
-def _assert_same(model: Any, pairs: Pairs, batch_size: int) -> None:
-    stock, ours = (_scores(one, pairs) for one in _adapters(model, batch_size))
+def _assert_same(model: Any, pairs: Pairs, batch_size: int, max_length: int = LENGTH) -> None:
+    stock, ours = (scores(one, pairs) for one in adapters(model, batch_size, max_length))
     assert [value for value, _ in ours] == pytest.approx([v for v, _ in stock], abs=TOLERANCE)
     assert [greedy for _, greedy in ours] == [greedy for _, greedy in stock]
 
@@ -62,15 +48,6 @@ MIX: Pairs = [
 ]
 
 
-def _few_shot() -> Pairs:
-    """Two examples in front of three questions of two lengths, with four choices each."""
-    rng = np.random.default_rng(0)
-    header = rng.integers(0, 200, 20).tolist()
-    questions = [rng.integers(0, 200, length).tolist() for length in (7, 9, 7)]
-    choices = [rng.integers(0, 200, length).tolist() for length in (1, 3, 2, 5)]
-    return [(header + question, choice) for question in questions for choice in choices]
-
-
 @pytest.mark.parametrize("batch_size", [1, 3, 8])
 @pytest.mark.parametrize("family", [*FAMILIES, *RECURRENT])
 def test_scores_are_those_of_stock_on_every_family(family: str, batch_size: int) -> None:
@@ -83,11 +60,24 @@ def test_shared_beginnings_change_no_score_on_any_family(
     family: str, batch_size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(prefixes, "MIN_SAVED", 1)
-    monkeypatch.setattr(f"{__name__}.LENGTH", 40)
-    pairs = _few_shot()
-    deepest = max(_height(root) for root in reading_trees(_asked(pairs), shares=True))
+    pairs = few_shot()
+    deepest = max(_height(root) for root in reading_trees(asked(pairs), shares=True))
     assert deepest == 3
-    _assert_same(tiny_model(family), pairs, batch_size)
+    _assert_same(tiny_model(family), pairs, batch_size, 40)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "bloom", "mistral", "sentinel"])
+def test_longest_answers_behind_the_shortest_questions_are_scored_right(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first in a batch is then not the one that most comes before."""
+    monkeypatch.setattr(prefixes, "MIN_SAVED", 1)
+    pairs = [
+        ([one] * length, [2, choice] * (12 - length))
+        for one, length in ((1, 5), (3, 11), (4, 8))
+        for choice in (5, 6)
+    ]
+    _assert_same(tiny_model(family), pairs, 8, 40)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +96,6 @@ def test_library_model_that_forgets_behind_a_cache_is_scored_right(
 ) -> None:
     """As somebody hands it over who did not load it by this package."""
     monkeypatch.setattr(prefixes, "MIN_SAVED", 1)
-    monkeypatch.setattr(f"{__name__}.LENGTH", 40)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         config = config_class(hidden_size=24, vocab_size=260, **sizes)
@@ -115,13 +104,13 @@ def test_library_model_that_forgets_behind_a_cache_is_scored_right(
             # memories of more than a token
             for parameter in model.parameters():
                 parameter.add_(0.2 * torch.randn_like(parameter))
-    _assert_same(model, _few_shot(), 3)
+    _assert_same(model, few_shot(), 3, 40)
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, *RECURRENT])
 def test_every_family_of_this_package_reads_shared_beginnings_once(family: str) -> None:
     assert goes_on(tiny_model(family))
-    _, ours = _adapters(tiny_model(family), 1)
+    _, ours = adapters(tiny_model(family), 1)
     assert ours.get_model_info()["sentinel_reads_shared_beginnings_once"]
 
 
@@ -129,10 +118,6 @@ def test_model_with_agency_reads_every_sequence_whole() -> None:
     model = add_agency(tiny_model("gpt2"), AgencySpec(gate="static"))
     assert not goes_on(model)
     _assert_same(model, MIX, 3)
-
-
-def _asked(pairs: Pairs) -> list[Continuation]:
-    return [Continuation(tuple(a + b[:-1]), tuple(b)) for a, b in pairs]
 
 
 def _height(node: Node) -> int:
@@ -156,16 +141,16 @@ def _wanted(node: Node) -> list[tuple[int, int, int]]:
 def test_trees_read_everything_that_is_asked_and_score_it_once(
     pairs: Pairs, min_saved: int
 ) -> None:
-    asked = _asked(pairs)
+    wanted = asked(pairs)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(prefixes, "MIN_SAVED", min_saved)
-        roots = reading_trees(asked, shares=True)
+        roots = reading_trees(wanted, shares=True)
     read = [path for root in roots for path in _paths(root)]
-    for one in asked:
+    for one in wanted:
         assert [path for path in read if path[: len(one.read)] == one.read]
     expected = [
         (owner, len(one.read) - len(one.target) + place, token)
-        for owner, one in enumerate(asked)
+        for owner, one in enumerate(wanted)
         for place, token in enumerate(one.target)
     ]
     assert sorted(found for root in roots for found in _wanted(root)) == sorted(expected)
@@ -200,42 +185,21 @@ def test_greedy_continuation_is_found() -> None:
     model = tiny_model("llama")
     with torch.no_grad():
         best = int(model(torch.tensor([[1, 2, 3]])).logits[0, -1].argmax())
-    _, ours = _adapters(model, 2)
-    found = _scores(ours, [([1, 2, 3], [best]), ([1, 2, 3], [best + 1])])
+    _, ours = adapters(model, 2)
+    found = scores(ours, [([1, 2, 3], [best]), ([1, 2, 3], [best + 1])])
     assert [greedy for _, greedy in found] == [True, False]
 
 
 def test_head_multiplies_the_scored_rows_and_no_others() -> None:
     model, seen = tiny_model("gpt2"), list[int]()
-    _, ours = _adapters(model, 8)
+    _, ours = adapters(model, 8)
     handle = model.lm_head.register_forward_hook(
         lambda _, __, logits: seen.append(logits.shape[0] * logits.shape[1])
     )
-    _scores(ours, [([1, 2, 3, 4, 5], [6]), ([1, 2, 3, 4, 5], [7]), ([9, 9, 9], [8, 8])])
+    scores(ours, [([1, 2, 3, 4, 5], [6]), ([1, 2, 3, 4, 5], [7]), ([9, 9, 9], [8, 8])])
     handle.remove()
     # both last tokens are predicted by one row
     assert seen == [3]
-
-
-def test_few_shot_header_and_contexts_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prefixes, "MIN_SAVED", 1)
-    monkeypatch.setattr(f"{__name__}.LENGTH", 40)
-    model, seen = tiny_model("gpt2"), list[tuple[int, ...]]()
-    _, ours = _adapters(model, 8)
-    model.register_forward_pre_hook(lambda _, args: seen.append(tuple(args[0].shape)))
-    _scores(ours, _few_shot())
-    # header; the question of nine tokens and its choices; both of seven and theirs
-    assert seen == [(1, 20), (1, 9), (3, 4), (2, 7), (6, 4)]
-
-
-def test_equal_contexts_are_read_once() -> None:
-    model, seen = tiny_model("gpt2"), list[tuple[int, ...]]()
-    _, ours = _adapters(model, 8)
-    model.register_forward_pre_hook(lambda _, args: seen.append(tuple(args[0].shape)))
-    four = [([1, 2, 3, 4, 5], [choice]) for choice in (6, 7, 8, 9)]
-    # the last context begins the others
-    _scores(ours, [*four, *four, ([9, 9], [1]), ([1, 2, 3], [1])])
-    assert seen == [(2, 5)]
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -245,11 +209,11 @@ def test_half_precision_is_as_near_to_float32_as_stock(dtype: torch.dtype) -> No
         (rng.integers(0, 200, 12).tolist(), rng.integers(0, 200, 1 + one % 5).tolist())
         for one in range(200)
     ]
-    exact = [value for value, _ in _scores(_adapters(tiny_model("llama"), 8)[0], pairs)]
+    exact = [value for value, _ in scores(adapters(tiny_model("llama"), 8)[0], pairs)]
     model = tiny_model("llama").to(dtype)
     distance = [
         np.mean([abs(value - right) for (value, _), right in zip(found, exact, strict=True)])
-        for found in (_scores(one, pairs) for one in _adapters(model, 8))
+        for found in (scores(one, pairs) for one in adapters(model, 8))
     ]
     # the model's own rounding is in both; ours adds none behind its logits
     assert distance[1] <= 1.01 * distance[0]
@@ -257,7 +221,7 @@ def test_half_precision_is_as_near_to_float32_as_stock(dtype: torch.dtype) -> No
 
 def test_model_without_an_output_head_is_scored_too() -> None:
     model = tiny_model("gpt2")
-    expected = _scores(_adapters(model, 3)[0], MIX)
+    expected = scores(adapters(model, 3)[0], MIX)
     model.get_output_embeddings = lambda: None
-    found = _scores(_adapters(model, 3)[1], MIX)
+    found = scores(adapters(model, 3)[1], MIX)
     assert [value for value, _ in found] == pytest.approx([v for v, _ in expected], abs=TOLERANCE)

@@ -93,8 +93,15 @@ def test_task_that_is_named_twice_is_refused(recipe_file: Path) -> None:
 
 
 def test_value_out_of_range_is_named_with_its_value(recipe_file: Path) -> None:
-    with pytest.raises(UsageError, match=r"`evaluate.batch_size` = -1: .*greater than 0"):
+    with pytest.raises(
+        UsageError, match=r"`evaluate.batch_size`: -1 should be .*greater than 0, or auto"
+    ):
         load_recipe(str(recipe_file), ["evaluate.batch_size=-1"])
+
+
+def test_batch_size_can_be_left_to_the_scorer(recipe_file: Path) -> None:
+    resolved = load_recipe(str(recipe_file), ["evaluate.batch_size=auto"])
+    assert resolved.recipe.evaluate.batch_size == "auto"
 
 
 def test_missing_key_is_named(tmp_path: Path) -> None:
