@@ -63,16 +63,13 @@ def run_cell(
             cell.prune = pruned.model_dump(mode="json") if pruned is not None else cell.prune
             record.write(folder)
             model = _laid_out(recipe, model, prepared.model, pruned.plan if pruned else plan)
-        found = model
-
-        def finish() -> None:
-            if _is_saved(recipe, planned):
-                _save(found, prepared.tokenizer, cell, folder)
-            evaluate_cell(recipe, found, prepared.tokenizer, cell, folder)
+        if _is_saved(recipe, planned):
+            found = model
+            distributed.on_main(lambda: _save(found, prepared.tokenizer, cell, folder))
+        evaluate_cell(recipe, model, prepared.tokenizer, cell, folder)
+        if distributed.is_main():
             # only now is nothing lost with the checkpoints
             shutil.rmtree(own / RECOVERY_FOLDER, ignore_errors=True)
-
-        distributed.on_main(finish)
         cell.status = "done"
     except DivergedError as error:
         cell.recover, cell.status, cell.error = error.report, "failed", str(error)
@@ -121,7 +118,7 @@ def _save(model: Any, tokenizer: Any, cell: CellRecord, folder: Path) -> None:
 def evaluate_cell(
     recipe: Recipe, model: Any, tokenizer: Any, cell: CellRecord, folder: Path
 ) -> None:
-    """Measure a cell's model and check what was measured.
+    """Measure a cell's model and check what was measured; all processes call this together.
 
     Args:
         recipe: The run's recipe.
@@ -142,7 +139,9 @@ def evaluate_cell(
         for task, name in report.samples.items()
     }
     cell.evaluation = report
-    cell.checks = _checks(report, folder)
+    found: list[Check] = []
+    distributed.on_main(lambda: found.extend(_checks(report, folder)))
+    cell.checks = found
 
 
 def _checks(report: EvaluationReport, folder: Path) -> list[Check]:

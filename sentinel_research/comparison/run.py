@@ -256,12 +256,9 @@ class _Compared:
     def _evaluate(self, cell: CellRecord) -> None:
         from sentinel_research.pruning import load
 
-        def measure() -> None:
-            source = stored(self._recipe.model, self._own_folder(cell))
-            model, tokenizer, _ = load(source)
-            evaluate_cell(self._recipe, model, tokenizer, cell, self._folder)
-
-        distributed.on_main(measure)
+        source = stored(self._recipe.model, self._own_folder(cell))
+        model, tokenizer, _ = distributed.together(lambda: load(source))
+        evaluate_cell(self._recipe, model, tokenizer, cell, self._folder)
         cell.status = "done"
 
     def _choose(self) -> bool:

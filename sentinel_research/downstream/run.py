@@ -148,7 +148,7 @@ class _Run:
         evaluate = self._recipe.evaluate
         check_limits(model.config, evaluate.max_length, evaluate.prefix_token_id)
         recipe = self.own_recipe(cell)
-        distributed.on_main(lambda: evaluate_cell(recipe, model, tokenizer, cell, self._folder))
+        evaluate_cell(recipe, model, tokenizer, cell, self._folder)
 
     def _measure_majority(self, cell: CellRecord) -> None:
         from sentinel_research.evaluation import evaluate_lm

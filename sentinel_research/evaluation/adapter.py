@@ -10,12 +10,12 @@ continuation is a prefix of another; `--use_cache` is not keyed by the model).
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import torch
 from lm_eval import utils
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import CacheHook
 from transformers import PreTrainedModel
 
+from sentinel_research import distributed
 from sentinel_research.errors import DataError, UsageError, did_you_mean
 from sentinel_research.evaluation.arguments import (
     PRUNING_ARGUMENTS,
@@ -23,6 +23,7 @@ from sentinel_research.evaluation.arguments import (
     prune_spec_from_args,
 )
 from sentinel_research.evaluation.coverage import Coverage
+from sentinel_research.evaluation.division import exchange, shares
 from sentinel_research.evaluation.limits import (
     check_limits,
     counted_cuts,
@@ -99,6 +100,8 @@ class SentinelLM(ScoringLM):
         self._quiet = bool(kwargs.pop("quiet", False))
         self._kept_bytes = kept_bytes(kwargs.pop("kv_cache_mib", DEFAULT_KV_CACHE_MIB))
         super().__init__(pretrained, logits_cache=False, **kwargs)
+        # every process has all documents, and `division` says what it computes
+        self._rank, self._world_size = 0, 1
 
     def _get_config(self, pretrained: str, *, revision: str = "main", **kwargs: Any) -> None:
         from sentinel_research.models import check_checkpoint
@@ -198,8 +201,12 @@ class SentinelLM(ScoringLM):
         lengths = [len(self.tok_encode(request.args[0])) for request in requests]
         asked = [request.args[1].get("max_gen_toks", self.max_gen_toks) for request in requests]
         report_cut(lengths, self.max_length - max(asked, default=0))
+        part = shares(lengths)[distributed.process_index()]
         with counted_cuts():
-            return super().generate_until(requests, disable_tqdm=disable_tqdm or self._quiet)
+            own = super().generate_until(
+                [requests[one] for one in part], disable_tqdm=disable_tqdm or self._quiet
+            )
+        return exchange(own, [request.args for request in requests])
 
     def loglikelihood_rolling(
         self, requests: list[Instance], disable_tqdm: bool = False
@@ -221,12 +228,7 @@ class SentinelLM(ScoringLM):
             found = list(self._rolling_windows(text))
             windows.extend((None, context, target) for context, target in found)
             counts.append(len(found))
-        # ranks stay in step under model parallelism: all compute the same number of windows
-        padding = self._missing_windows(len(windows))
-        scored = self._loglikelihood_tokens(
-            windows + windows[:1] * padding,
-            disable_tqdm=disable_tqdm,
-        )[: len(windows)]
+        scored = self._loglikelihood_tokens(windows, disable_tqdm=disable_tqdm)
         results: list[float] = []
         start = 0
         for count in counts:
@@ -291,9 +293,3 @@ class SentinelLM(ScoringLM):
             context_len=1,
         ):
             yield utils.make_disjoint_window(window)
-
-    def _missing_windows(self, own: int) -> int:
-        if self.world_size == 1:
-            return 0
-        counts = self.all_gather(torch.tensor(own, device=self.device))
-        return int(counts.max()) - own

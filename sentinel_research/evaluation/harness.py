@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sentinel_research import distributed
 from sentinel_research.data.task_documents import evaluated_provenance
 from sentinel_research.data.tasks import find_tasks
 from sentinel_research.errors import SentinelError
@@ -22,7 +23,7 @@ _BOOTSTRAP_SAMPLES = 1000
 def evaluate(
     model: Any, tokenizer: Any, spec: EvalSpec, *, samples_folder: Path | None = None
 ) -> EvaluationReport:
-    """Measure a model with lm-eval.
+    """Measure a model with lm-eval; all processes of a run call this together.
 
     Args:
         model: A causal LM of transformers, dense or pruned, on its device.
@@ -33,7 +34,7 @@ def evaluate(
 
     Returns:
         Every metric with its standard error, lm-eval's own results verbatim, the samples, and the
-        scores by position and what the model writes if they are asked for.
+        scores by position and what the model writes if they are asked for, in the main process.
 
     Raises:
         UsageError: for an unknown task.
@@ -55,13 +56,17 @@ def evaluate(
         quiet=True,
     )
     report = evaluate_lm(lm, spec, lm.max_length, samples_folder=samples_folder)
-    if spec.long_context is not None:
-        report.long_context = evaluate_long_context(model, tokenizer, spec.long_context)
-    if spec.generation is not None:
-        size = int(lm.batch_sizes[0]) if spec.batch_size == "auto" else spec.batch_size
-        report.generation = evaluate_generation(
-            model, tokenizer, spec.generation, batch_size=size, folder=samples_folder
-        )
+
+    def rest() -> None:
+        if spec.long_context is not None:
+            report.long_context = evaluate_long_context(model, tokenizer, spec.long_context)
+        if spec.generation is not None:
+            size = int(lm.batch_sizes[0]) if spec.batch_size == "auto" else spec.batch_size
+            report.generation = evaluate_generation(
+                model, tokenizer, spec.generation, batch_size=size, folder=samples_folder
+            )
+
+    distributed.on_main(rest)
     return report
 
 
@@ -99,7 +104,7 @@ def evaluate_lm(
         },
         datasets=[evaluated_provenance(task) for task in tasks["tasks"].values()],
         max_length=max_length,
-        samples=_store_samples(samples, samples_folder),
+        samples=_store_samples(samples, samples_folder if distributed.is_main() else None),
         seconds=time.perf_counter() - start,
         lm_eval=_strict(results),
         scoring=getattr(lm, "scoring", None),

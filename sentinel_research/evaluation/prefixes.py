@@ -59,6 +59,23 @@ class _Path(NamedTuple):
     owners: tuple[int, ...]
 
 
+def new_tokens(asked: Sequence[Continuation]) -> list[int]:
+    """Of every continuation, the tokens of `read` that the one before it does not begin with.
+
+    Their sum, of sorted continuations, is the least that a model has to read.
+
+    Example:
+        >>> new_tokens([Continuation((1, 2), (2,)), Continuation((1, 2, 4), (4, 5))])
+        [2, 1]
+    """
+    before: Tokens = ()
+    found = []
+    for read, _ in asked:
+        found.append(len(read) - _agreement(before, read, min(len(before), len(read))))
+        before = read
+    return found
+
+
 def reading_trees(asked: Sequence[Continuation], *, shares: bool) -> list[Node]:
     """The first nodes, those of the longest sequences first.
 

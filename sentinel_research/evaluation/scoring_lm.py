@@ -10,12 +10,14 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import has_bos_prefix
 from tqdm import tqdm
 
+from sentinel_research import distributed
 from sentinel_research.evaluation.batch_size import BatchSize
 from sentinel_research.evaluation.caches import goes_on
+from sentinel_research.evaluation.division import exchange, shares
 from sentinel_research.evaluation.limits import check_lengths, counted_cuts
 from sentinel_research.evaluation.long_answers import Request, split_answers
 from sentinel_research.evaluation.paths import PathCaches
-from sentinel_research.evaluation.prefixes import Continuation, reading_trees
+from sentinel_research.evaluation.prefixes import Continuation, new_tokens, reading_trees
 from sentinel_research.evaluation.scoring import Limits, Score, Scorer
 
 # what a pass costs beside its tokens: all weights are read once, and the layers are started; as
@@ -98,27 +100,39 @@ class ScoringLM(HFLM):
     ) -> list[Score]:
         """The scores of requests that fit the model."""
         asked = [self._cut(context, target) for _, context, target in requests]
-        distinct = list(dict.fromkeys(asked))
-        place = {one: number for number, one in enumerate(distinct)}
-        shares = self.shares_beginnings
-        caches = PathCaches(self.model) if shares else None
-        trees = reading_trees(distinct, shares=shares)
+        # in this order neighbours have most in common
+        distinct = sorted(set(asked))
+        part = shares(new_tokens(distinct))[distributed.process_index()]
+        own = self._own_scores([distinct[one] for one in part], is_quiet, batch_size)
+        # as text, which keeps all digits and what is no number
+        told = exchange([[value.hex(), greedy] for value, greedy in own], distinct)
+        scores = [(float.fromhex(value), greedy) for value, greedy in told]
+        known = dict(zip(distinct, scores, strict=True))
+        return [known[one] for one in asked]
+
+    def _own_scores(
+        self, asked: Sequence[Continuation], is_quiet: bool, batch_size: int | None
+    ) -> list[Score]:
+        """The scores that this process computes."""
+        shares_beginnings = self.shares_beginnings
+        caches = PathCaches(self.model) if shares_beginnings else None
+        trees = reading_trees(asked, shares=shares_beginnings)
         size = self._batch_size(batch_size)
         limits = Limits(size, self._pass_tokens(), self._kept_bytes)
         head = self.model.get_output_embeddings()
-        num_tokens = sum(len(one.target) for one in distinct)
-        with tqdm(
-            total=num_tokens, disable=is_quiet or self.rank != 0, desc="tokens scored"
-        ) as bar:
-            scorer = Scorer(
-                self._read, caches, head, self.device, len(distinct), limits, bar.update
-            )
+        num_tokens = sum(len(one.target) for one in asked)
+        is_silent = is_quiet or not distributed.is_main()
+        with tqdm(total=num_tokens, disable=is_silent, desc="tokens scored") as bar:
+            scorer = Scorer(self._read, caches, head, self.device, len(asked), limits, bar.update)
             scorer.read(trees)
         # lm-eval puts it into the results
         self.batch_sizes[0] = size.value
-        self.scoring = {"reads_shared_beginnings_once": shares, "batch_size": size.value}
-        scores = scorer.scores()
-        return [scores[place[one]] for one in asked]
+        self.scoring = {
+            "reads_shared_beginnings_once": shares_beginnings,
+            "batch_size": size.value,
+            "num_processes": distributed.num_processes(),
+        }
+        return scorer.scores()
 
     def _read(self, ids: torch.Tensor, options: dict[str, Any]) -> torch.Tensor:
         """HFLM's own call, with other arguments."""
