@@ -7,6 +7,8 @@ numbers are refused (research on lm-eval 0.4.13: `logits_cache` reads the wrong 
 continuation is a prefix of another; `--use_cache` is not keyed by the model).
 """
 
+import functools
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -17,14 +19,11 @@ from lm_eval.api.model import CacheHook
 from transformers import PreTrainedModel
 
 from sentinel_research.errors import DataError, UsageError, did_you_mean
+from sentinel_research.evaluation.answers import answer
 from sentinel_research.evaluation.arguments import PRUNING_ARGUMENTS, prune_spec_from_args
 from sentinel_research.evaluation.caches import goes_on
 from sentinel_research.evaluation.coverage import Coverage
-from sentinel_research.evaluation.limits import (
-    check_limits,
-    counted_cuts,
-    report_cut,
-)
+from sentinel_research.evaluation.limits import check_limits, counted_cuts
 from sentinel_research.evaluation.perplexity import RollingLogLikelihood
 from sentinel_research.evaluation.scoring_lm import ScoringLM
 from sentinel_research.specs import ModelSpec
@@ -93,6 +92,7 @@ class SentinelLM(ScoringLM):
         self._calibrated_on: frozenset[str] = frozenset()
         self._allow_lossy_tokenizer = bool(kwargs.pop("allow_lossy_tokenizer", False))
         self._quiet = bool(kwargs.pop("quiet", False))
+        self._ways = Counter[str]()
         super().__init__(pretrained, logits_cache=False, **kwargs)
 
     def _get_config(self, pretrained: str, *, revision: str = "main", **kwargs: Any) -> None:
@@ -176,6 +176,8 @@ class SentinelLM(ScoringLM):
         info = super().get_model_info()
         info["sentinel_max_length"] = self.max_length
         info["sentinel_reads_shared_beginnings_once"] = goes_on(self.model)
+        if self._ways:
+            info["sentinel_answered_by"] = dict(self._ways)
         if self._prune_report is not None:
             info["sentinel_prune"] = self._prune_report
         return info
@@ -188,13 +190,14 @@ class SentinelLM(ScoringLM):
         return super().loglikelihood(requests, disable_tqdm=disable_tqdm or self._quiet)
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        """HFLM's, after a check that no document was calibrated on; says which prompts are cut."""
+        """HFLM's texts, rows leaving the batch when they stop; no document was calibrated on."""
         self._check_calibration(requests)
-        lengths = [len(self.tok_encode(request.args[0])) for request in requests]
-        asked = [request.args[1].get("max_gen_toks", self.max_gen_toks) for request in requests]
-        report_cut(lengths, self.max_length - max(asked, default=0))
+        is_quiet = disable_tqdm or self._quiet
+        stock = functools.partial(super().generate_until, disable_tqdm=is_quiet)
         with counted_cuts():
-            return super().generate_until(requests, disable_tqdm=disable_tqdm or self._quiet)
+            found = answer(self, requests, stock, is_quiet=is_quiet)
+        self._ways += found.ways
+        return found.texts
 
     def loglikelihood_rolling(
         self, requests: list[Instance], disable_tqdm: bool = False
