@@ -7,6 +7,8 @@ numbers are refused (research on lm-eval 0.4.13: `logits_cache` reads the wrong 
 continuation is a prefix of another; `--use_cache` is not keyed by the model).
 """
 
+import functools
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -17,6 +19,7 @@ from transformers import PreTrainedModel
 
 from sentinel_research import distributed
 from sentinel_research.errors import DataError, UsageError, did_you_mean
+from sentinel_research.evaluation.answers import answer
 from sentinel_research.evaluation.arguments import (
     PRUNING_ARGUMENTS,
     kept_bytes,
@@ -24,11 +27,7 @@ from sentinel_research.evaluation.arguments import (
 )
 from sentinel_research.evaluation.coverage import Coverage
 from sentinel_research.evaluation.division import exchange, shares
-from sentinel_research.evaluation.limits import (
-    check_limits,
-    counted_cuts,
-    report_cut,
-)
+from sentinel_research.evaluation.limits import check_limits, counted_cuts
 from sentinel_research.evaluation.perplexity import RollingLogLikelihood
 from sentinel_research.evaluation.scoring_lm import DEFAULT_KV_CACHE_MIB, ScoringLM
 from sentinel_research.specs import ModelSpec
@@ -99,6 +98,7 @@ class SentinelLM(ScoringLM):
         self._allow_lossy_tokenizer = bool(kwargs.pop("allow_lossy_tokenizer", False))
         self._quiet = bool(kwargs.pop("quiet", False))
         self._kept_bytes = kept_bytes(kwargs.pop("kv_cache_mib", DEFAULT_KV_CACHE_MIB))
+        self._ways = Counter[str]()
         super().__init__(pretrained, logits_cache=False, **kwargs)
         # every process has all documents, and `division` says what it computes
         self._rank, self._world_size = 0, 1
@@ -184,6 +184,8 @@ class SentinelLM(ScoringLM):
         info = super().get_model_info()
         info["sentinel_max_length"] = self.max_length
         info["sentinel_reads_shared_beginnings_once"] = self.shares_beginnings
+        if self._ways:
+            info["sentinel_answered_by"] = dict(self._ways)
         if self._prune_report is not None:
             info["sentinel_prune"] = self._prune_report
         return info
@@ -196,17 +198,16 @@ class SentinelLM(ScoringLM):
         return super().loglikelihood(requests, disable_tqdm=disable_tqdm or self._quiet)
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        """HFLM's, after a check that no document was calibrated on; says which prompts are cut."""
+        """HFLM's texts, rows leaving the batch when they stop; no document was calibrated on."""
         self._check_calibration(requests)
-        lengths = [len(self.tok_encode(request.args[0])) for request in requests]
-        asked = [request.args[1].get("max_gen_toks", self.max_gen_toks) for request in requests]
-        report_cut(lengths, self.max_length - max(asked, default=0))
-        part = shares(lengths)[distributed.process_index()]
+        is_quiet = disable_tqdm or self._quiet or not distributed.is_main()
+        stock = functools.partial(super().generate_until, disable_tqdm=is_quiet)
+        asked = [request.args for request in requests]
+        part = shares([len(prompt) for prompt, _ in asked])[distributed.process_index()]
         with counted_cuts():
-            own = super().generate_until(
-                [requests[one] for one in part], disable_tqdm=disable_tqdm or self._quiet
-            )
-        return exchange(own, [request.args for request in requests])
+            found = answer(self, [requests[one] for one in part], stock, is_quiet=is_quiet)
+        self._ways += found.ways
+        return exchange(found.texts, asked)
 
     def loglikelihood_rolling(
         self, requests: list[Instance], disable_tqdm: bool = False

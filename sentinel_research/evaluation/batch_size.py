@@ -5,6 +5,8 @@ tokens a second, and goes back by one step where it does not. Memory that does n
 either.
 """
 
+from typing import Any
+
 _FIRST = 8
 # less than that is the noise of a machine
 _WORTH = 1.05
@@ -25,6 +27,12 @@ class BatchSize:
         self.value = min(_FIRST, most) if size is None else size
         self._most, self._grows = most, size is None
         self._best = 0.0
+
+    @classmethod
+    def of(cls, lm: Any) -> "BatchSize":
+        """As an HFLM was told."""
+        size = None if lm.batch_size == "auto" else int(lm.batch_size)
+        return cls(size, int(lm.max_batch_size))
 
     def measured(self, num_sequences: int, num_tokens: int, seconds: float) -> None:
         """Take a pass into account; one that was not full says nothing."""

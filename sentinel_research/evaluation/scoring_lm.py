@@ -117,7 +117,7 @@ class ScoringLM(HFLM):
         shares_beginnings = self.shares_beginnings
         caches = PathCaches(self.model) if shares_beginnings else None
         trees = reading_trees(asked, shares=shares_beginnings)
-        size = self._batch_size(batch_size)
+        size = BatchSize(batch_size, batch_size) if batch_size else BatchSize.of(self)
         limits = Limits(size, self._pass_tokens(), self._kept_bytes)
         head = self.model.get_output_embeddings()
         num_tokens = sum(len(one.target) for one in asked)
@@ -155,11 +155,6 @@ class ScoringLM(HFLM):
         """A request without the beginning that the model has no room for."""
         whole = (context + target)[-(self.max_length + 1) :]
         return Continuation(tuple(whole[:-1]), tuple(target))
-
-    def _batch_size(self, given: int | None) -> BatchSize:
-        if given is None and self.batch_size != "auto":
-            given = int(self.batch_size)
-        return BatchSize(given, int(self.max_batch_size))
 
 
 def _texts(context: str, continuation: str) -> tuple[str, ...]:
