@@ -3,8 +3,9 @@
 lm-eval's own HFLM, with three differences: a checkpoint is checked before it is loaded and may be
 pruned on the way (`prune=...`), rolling log-likelihoods carry their windows so that perplexities
 get token counts and standard errors, and the paths of lm-eval that are known to return wrong
-numbers are refused (research on lm-eval 0.4.13: `logits_cache` reads the wrong positions when one
-continuation is a prefix of another; `--use_cache` is not keyed by the model).
+numbers are mended or refused (research on lm-eval 0.4.13: `logits_cache` reads the wrong positions
+when one continuation is a prefix of another; `--use_cache` is not keyed by the model, and
+`--cache_requests` not by the data).
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,15 +18,13 @@ from lm_eval.api.model import CacheHook
 from transformers import PreTrainedModel
 
 from sentinel_research.errors import DataError, UsageError, did_you_mean
+from sentinel_research.evaluation.answer_cache import answers_fingerprint, open_table
 from sentinel_research.evaluation.arguments import PRUNING_ARGUMENTS, prune_spec_from_args
 from sentinel_research.evaluation.caches import goes_on
 from sentinel_research.evaluation.coverage import Coverage
-from sentinel_research.evaluation.limits import (
-    check_limits,
-    counted_cuts,
-    report_cut,
-)
+from sentinel_research.evaluation.limits import check_limits, counted_cuts, report_cut
 from sentinel_research.evaluation.perplexity import RollingLogLikelihood
+from sentinel_research.evaluation.request_cache import refuse_request_cache
 from sentinel_research.evaluation.scoring_lm import ScoringLM
 from sentinel_research.specs import ModelSpec
 
@@ -93,6 +92,8 @@ class SentinelLM(ScoringLM):
         self._calibrated_on: frozenset[str] = frozenset()
         self._allow_lossy_tokenizer = bool(kwargs.pop("allow_lossy_tokenizer", False))
         self._quiet = bool(kwargs.pop("quiet", False))
+        self.answers_of: str | None = None
+        refuse_request_cache()
         super().__init__(pretrained, logits_cache=False, **kwargs)
 
     def _get_config(self, pretrained: str, *, revision: str = "main", **kwargs: Any) -> None:
@@ -162,13 +163,11 @@ class SentinelLM(ScoringLM):
         return load(parse(ModelSpec, ours, "model_args")).model
 
     def set_cache_hook(self, cache_hook: CacheHook) -> None:
-        """Refuse lm-eval's `--use_cache`: it would serve another model's answers."""
+        """Let lm-eval's `--use_cache` read and write the answers of this very model alone."""
         if cache_hook.dbdict is not None:
-            raise UsageError(
-                "--use_cache is keyed by the request alone: a pruned model would be given the "
-                "dense model's answers",
-                "leave --use_cache out",
-            )
+            refusals = [sorted(self._calibrated_on), self._allow_lossy_tokenizer]
+            self.answers_of = answers_fingerprint(self, refusals)
+            open_table(cache_hook.dbdict, self.answers_of)
         super().set_cache_hook(cache_hook)
 
     def get_model_info(self) -> dict[str, Any]:
@@ -176,6 +175,8 @@ class SentinelLM(ScoringLM):
         info = super().get_model_info()
         info["sentinel_max_length"] = self.max_length
         info["sentinel_reads_shared_beginnings_once"] = goes_on(self.model)
+        if self.answers_of is not None:
+            info["sentinel_answers_of"] = self.answers_of
         if self._prune_report is not None:
             info["sentinel_prune"] = self._prune_report
         return info

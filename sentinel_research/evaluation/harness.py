@@ -36,10 +36,11 @@ def evaluate(
         scores by position and what the model writes if they are asked for.
 
     Raises:
-        UsageError: for an unknown task.
+        UsageError: for an unknown task, or answers that cannot be kept.
         DataError: for missing or empty data.
     """
     from sentinel_research.evaluation.adapter import SentinelLM
+    from sentinel_research.evaluation.answer_cache import answering
     from sentinel_research.evaluation.generation import evaluate_generation
     from sentinel_research.evaluation.long_context import evaluate_long_context
 
@@ -53,7 +54,9 @@ def evaluate(
         allow_lossy_tokenizer=spec.allow_lossy_tokenizer,
         quiet=True,
     )
-    report = evaluate_lm(lm, spec, lm.max_length, samples_folder=samples_folder)
+    with answering(lm, spec.cache) as answered:
+        report = evaluate_lm(answered, spec, lm.max_length, samples_folder=samples_folder)
+    report.answers_of = lm.answers_of
     if spec.long_context is not None:
         report.long_context = evaluate_long_context(model, tokenizer, spec.long_context)
     if spec.generation is not None:

@@ -10,7 +10,7 @@ are of float64.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -28,6 +28,8 @@ Forward = Callable[
     tuple[Float[Tensor, "batch rows vocab"], Cache | None],
 ]
 """Token ids behind a cache, and whether a cache is wanted, to logits and that cache."""
+Progress = Callable[[int, Mapping[int, Score]], Any]
+"""Tokens scored in a pass, and the scores that it completed, by their continuation's place."""
 
 
 class Scorer:
@@ -37,9 +39,9 @@ class Scorer:
         forward: Of the model.
         head: Its output head, which is given the scored rows only; None computes all.
         device: Of the model.
-        num_asked: Continuations.
+        num_tokens: Of each continuation.
         batch_size: Most nodes in a pass.
-        progress: Told after every pass how many tokens were scored in it.
+        progress: Told after every pass.
     """
 
     def __init__(
@@ -47,15 +49,16 @@ class Scorer:
         forward: Forward,
         head: nn.Module | None,
         device: torch.device,
-        num_asked: int,
+        num_tokens: Sequence[int],
         batch_size: int,
-        progress: Callable[[int], Any],
+        progress: Progress,
     ) -> None:
         self._progress = progress
         self._forward, self._head, self._device = forward, head, device
         self._batch_size = batch_size
-        self._sums = torch.zeros(num_asked, dtype=torch.float64)
-        self._misses = torch.zeros(num_asked, dtype=torch.int64)
+        self._left = torch.tensor(num_tokens, dtype=torch.int64)
+        self._sums = torch.zeros(len(num_tokens), dtype=torch.float64)
+        self._misses = torch.zeros(len(num_tokens), dtype=torch.int64)
 
     def read(self, roots: Sequence[Node]) -> None:
         """Read some trees, which begin without a cache."""
@@ -100,9 +103,8 @@ class Scorer:
         logits = logits.flatten(0, 1)
         if self._head is None:
             logits = logits[rows.to(self._device)]
-        if wanted:
-            self._add(logits, slots, [one for _, one in wanted])
-        self._progress(len(wanted))
+        done = self._add(logits, slots, [one for _, one in wanted]) if wanted else {}
+        self._progress(len(wanted), done)
         return behind
 
     def _add(
@@ -110,7 +112,8 @@ class Scorer:
         logits: Float[Tensor, "rows vocab"],
         slots: Int64[Tensor, " scored"],
         wanted: Sequence[Wanted],
-    ) -> None:
+    ) -> dict[int, Score]:
+        """Add scored tokens to their sums; the sums that are complete now."""
         targets = torch.tensor([one.token for one in wanted])
         owners = torch.tensor([one.owner for one in wanted])
         exact = logits if logits.dtype == torch.float64 else logits.float()
@@ -120,6 +123,12 @@ class Scorer:
         is_miss = logits.argmax(-1).cpu()[slots] != targets
         self._sums.index_add_(0, owners, log_probs)
         self._misses.index_add_(0, owners, is_miss.long())
+        self._left.index_add_(0, owners, torch.full_like(owners, -1))
+        touched = owners.unique()
+        done = touched[self._left[touched] == 0]
+        is_greedy = self._misses[done] == 0
+        scores = zip(self._sums[done].tolist(), is_greedy.tolist(), strict=True)
+        return dict(zip(done.tolist(), scores, strict=True))
 
 
 def _divided(places: Sequence[int], size: int) -> Iterator[Sequence[int]]:

@@ -1,6 +1,6 @@
 """lm-eval's HFLM, scoring continuations by `scoring` and not by its own loop."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -8,6 +8,7 @@ from lm_eval.models.huggingface import HFLM
 from tqdm import tqdm
 from transformers import Cache
 
+from sentinel_research.evaluation.answer_cache import KeptScores
 from sentinel_research.evaluation.caches import empty_cache, given, goes_on
 from sentinel_research.evaluation.limits import check_lengths, counted_cuts
 from sentinel_research.evaluation.long_answers import Request, split_answers
@@ -31,30 +32,39 @@ class ScoringLM(HFLM):
                     pieces.requests, disable_tqdm or self._quiet, override_bs
                 )
             return pieces.join(scores)
-        scores = self._scored(pieces.requests, disable_tqdm or self._quiet, override_bs)
-        for (texts, _, _), score in zip(pieces.requests, scores, strict=True):
-            if texts is not None:
-                self.cache_hook.add_partial("loglikelihood", texts, score)
-        return pieces.join(scores)
+        return pieces.join(self._scored(pieces.requests, disable_tqdm or self._quiet, override_bs))
 
     def _scored(
         self, requests: Sequence[Request], is_quiet: bool, batch_size: int | None
     ) -> list[Score]:
         """The scores of requests that fit the model."""
         asked = [self._cut(context, target) for _, context, target in requests]
-        distinct = list(dict.fromkeys(asked))
-        place = {one: number for number, one in enumerate(distinct)}
-        trees = reading_trees(distinct, shares=goes_on(self.model))
-        size = batch_size or self._batch_size(requests)
+        kept = KeptScores(self.cache_hook.dbdict, requests, asked)
+        scores = kept.known()
+        missing = [one for one in dict.fromkeys(asked) if one not in scores]
+        if missing:
+            size = batch_size or self._batch_size(requests)
+            scores |= self._computed(missing, size, is_quiet, kept)
+        return [scores[one] for one in asked]
+
+    def _computed(
+        self, asked: Sequence[Continuation], batch_size: int, is_quiet: bool, kept: KeptScores
+    ) -> dict[Continuation, Score]:
+        """The scores of continuations that all differ; each is kept as soon as it is known."""
+        trees = reading_trees(asked, shares=goes_on(self.model))
         head = self.model.get_output_embeddings()
-        num_tokens = sum(len(one.target) for one in distinct)
+        num_tokens = [len(one.target) for one in asked]
         with tqdm(
-            total=num_tokens, disable=is_quiet or self.rank != 0, desc="tokens scored"
+            total=sum(num_tokens), disable=is_quiet or self.rank != 0, desc="tokens scored"
         ) as bar:
-            scorer = Scorer(self._read, head, self.device, len(distinct), size, bar.update)
+
+            def tell(num_scored: int, done: Mapping[int, Score]) -> None:
+                bar.update(num_scored)
+                kept.keep({asked[place]: score for place, score in done.items()})
+
+            scorer = Scorer(self._read, head, self.device, num_tokens, batch_size, tell)
             scorer.read(trees)
-        scores = scorer.scores()
-        return [scores[place[one]] for one in asked]
+        return dict(zip(asked, scorer.scores(), strict=True))
 
     def _read(
         self, ids: torch.Tensor, cache: Cache | None, wants_cache: bool
