@@ -41,8 +41,6 @@ def evaluate(
     """
     from sentinel_research.evaluation.adapter import SentinelLM
     from sentinel_research.evaluation.answer_cache import answering
-    from sentinel_research.evaluation.generation import evaluate_generation
-    from sentinel_research.evaluation.long_context import evaluate_long_context
 
     lm = SentinelLM(
         model,
@@ -58,8 +56,12 @@ def evaluate(
         report = evaluate_lm(answered, spec, lm.max_length, samples_folder=samples_folder)
     report.answers_of = lm.answers_of
     if spec.long_context is not None:
+        from sentinel_research.evaluation.long_context import evaluate_long_context
+
         report.long_context = evaluate_long_context(model, tokenizer, spec.long_context)
     if spec.generation is not None:
+        from sentinel_research.evaluation.generation import evaluate_generation
+
         report.generation = evaluate_generation(
             model, tokenizer, spec.generation, batch_size=spec.batch_size, folder=samples_folder
         )
