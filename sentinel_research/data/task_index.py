@@ -2,10 +2,11 @@
 
 Kept are name, kind, file and tags of each entry, as JSON in the user's cache folder; a task that is
 asked for is read from its own file, as lm-eval does. The index belongs to one state of one folder:
-lm-eval's release, the folder's path, and number, bytes and latest change of its files. Any other
+lm-eval's release, the folder's path, and names, bytes and latest change of its files. Any other
 state is indexed anew.
 """
 
+import hashlib
 import importlib.metadata
 import json
 import logging
@@ -61,18 +62,18 @@ def cache_folder() -> Path:
 
 def _state(root: Path) -> dict[str, Any]:
     """What tells one content of a folder from another without reading its files."""
-    num_files = num_bytes = latest = 0
+    num_bytes = latest = 0
+    digest = hashlib.sha256()
     for folder, inner, names in os.walk(root):
-        inner[:] = [name for name in inner if name not in _IGNORED]
+        inner[:] = sorted(name for name in inner if name not in _IGNORED)
+        digest.update("\0".join([folder, *sorted(names), "\0"]).encode())
         for name in names:
             found = Path(folder, name).stat()
-            num_files, num_bytes = num_files + 1, num_bytes + found.st_size
-            latest = max(latest, found.st_mtime_ns)
+            num_bytes, latest = num_bytes + found.st_size, max(latest, found.st_mtime_ns)
     return {
         "format": 1,
         "lm_eval": importlib.metadata.version("lm_eval"),
-        "folder": str(root),
-        "num_files": num_files,
+        "names_sha256": digest.hexdigest(),
         "num_bytes": num_bytes,
         "latest_change_ns": latest,
     }

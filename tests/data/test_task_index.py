@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,9 @@ def test_kept_index_equals_a_fresh_one(folder: Path, builds: list[Any]) -> None:
     assert _told(kept) == _told(fresh)
 
 
-@pytest.mark.parametrize("change", ["new", "edited", "included", "gone", "release", "moved"])
+@pytest.mark.parametrize(
+    "change", ["new", "edited", "dated-back", "included", "gone", "renamed", "release", "moved"]
+)
 def test_changed_installation_is_indexed_anew(
     change: str, folder: Path, builds: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -71,6 +74,12 @@ def test_changed_installation_is_indexed_anew(
         (folder / "three.yaml").write_text(f"{SHARED}task: three\n")
     elif change == "edited":
         (folder / "two.yaml").write_text(f"{SHARED}task: too\ntag: both\n")
+    elif change == "dated-back":
+        before = (folder / "two.yaml").stat()
+        (folder / "two.yaml").write_text(f"{SHARED}task: longer\ntag: both\n")
+        os.utime(folder / "two.yaml", ns=(before.st_atime_ns, before.st_mtime_ns))
+    elif change == "renamed":
+        (folder / "two.yaml").rename(folder / "too.yaml")
     elif change == "included":
         (folder / "one" / "_shared").write_text(f"{SHARED}tag: [else]\n")
     elif change == "gone":
