@@ -12,12 +12,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from sentinel_research import distributed
-from sentinel_research.budgets import NAME as BUDGETS
-from sentinel_research.budgets import check_budgets
 from sentinel_research.cell_plan import DENSE, PlannedCell, plan_cells
 from sentinel_research.cells import Prepared, headline, run_cell
-from sentinel_research.comparison import plan_comparison, run_comparison
-from sentinel_research.downstream import load_lessons, plan_downstream, run_downstream
 from sentinel_research.environment import environment
 from sentinel_research.errors import CheckFailedError, DivergedError, SentinelError, UsageError
 from sentinel_research.inputs import record_inputs
@@ -98,11 +94,16 @@ def _run_locked(
     # nobody goes on, and writes, before all have read
     record = distributed.together(lambda: _open_record(recipe, folder))
     try:
+        # what a run does not need is not imported: it would be most of the time to its first number
         if recipe.downstream is not None:
+            from sentinel_research.downstream import load_lessons, plan_downstream, run_downstream
+
             lessons = distributed.together(lambda: load_lessons(recipe))
             _add_cells(record, plan_downstream(recipe.downstream, lessons.units), folder)
             run_downstream(recipe, lessons, record, folder, progress)
         elif recipe.compare is not None:
+            from sentinel_research.comparison import plan_comparison, run_comparison
+
             _add_cells(record, plan_comparison(recipe.compare), folder)
             run_comparison(recipe, record, folder, progress)
         else:
@@ -138,7 +139,9 @@ def _run_cells(
     if not all_cells:
         record_inputs(recipe, record, None)
     if recipe.recover is not None:
-        others = [check for check in record.checks if check.name != BUDGETS]
+        from sentinel_research.budgets import NAME, check_budgets
+
+        others = [check for check in record.checks if check.name != NAME]
         record.checks = [*others, check_budgets(record)]
 
 

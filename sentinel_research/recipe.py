@@ -4,6 +4,7 @@ Recipes are data: `yaml.safe_load`, no code. A recipe is found by the name of on
 the package (`sentinel ls recipes`) or by the path of a YAML file.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, get_args, get_origin
@@ -16,6 +17,7 @@ from sentinel_research.specs import Recipe
 
 RECIPE_FOLDER = Path(__file__).parent / "recipes"
 S = TypeVar("S", bound=BaseModel)
+_OUTSIDE = re.compile(r"[^a-z0-9_]+")
 _TRAINED_BY = {
     "model.architecture": "--architecture",
     "train.corpus": "--corpus",
@@ -109,6 +111,25 @@ def load_training(
     kept["description"] = f"Trains {architecture or 'a model'} from scratch."
     kept["evaluate"] = {"tasks": []}
     return _resolve(kept, path, overrides, settings)
+
+
+def load_evaluation(
+    model: str, settings: Mapping[str, Any], overrides: Iterable[str] = ()
+) -> ResolvedRecipe:
+    """A recipe that measures one model as it is.
+
+    Args:
+        model: Its folder or hub id.
+        settings: Values by dotted key, such as `evaluate.tasks`.
+        overrides: As in `load_recipe`; they win over the settings.
+
+    Raises:
+        UsageError: for an unknown key or value.
+    """
+    short = _OUTSIDE.sub("-", Path(model).name.lower()).strip("-_") or "model"
+    content = {"name": f"evaluate-{short}", "description": f"Measures {model} as it is."}
+    named = {"model.pretrained": model, **settings}
+    return _resolve(content, Path("command line"), overrides, named)
 
 
 def _resolve(

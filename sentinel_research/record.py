@@ -83,6 +83,9 @@ class EvaluationReport(_Part):
     generation: dict[str, Any] | None = None
     """Quality of written text and speed of writing, see `evaluation.generation`; null if not asked
     for."""
+    answers_of: str | None = None
+    """Fingerprint of the model under which answers were kept, and found if there were any: then
+    `seconds` is not the time that they take. Null if all were computed."""
 
     def measurement(self, task: str, metric: str) -> Measurement:
         """The measurement of `metric` on `task`; KeyError names what was measured."""

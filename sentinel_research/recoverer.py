@@ -52,10 +52,13 @@ class Recoverer:
             UsageError: for text or a training that does not exist or does not fit.
             DataError: if the text cannot be had, or does not fill a batch.
         """
+        specs = [cell.recover.train for cell in cells if cell.recover is not None]
+        if not specs:
+            return
         from sentinel_research.data.training_set import training_set, whole_batches
         from sentinel_research.training import check_training
 
-        for spec in (cell.recover.train for cell in cells if cell.recover is not None):
+        for spec in specs:
             check_training(self._model, spec, self._tokenizer)
             whole_batches(training_set(spec, self._tokenizer).blocks, spec.batch_size)
 

@@ -8,6 +8,7 @@ from cyclopts import App, Parameter
 import sentinel_research
 from sentinel_research.cli.bench import bench
 from sentinel_research.cli.downstream import downstream
+from sentinel_research.cli.evaluate import evaluate
 from sentinel_research.cli.finetune import finetune
 from sentinel_research.cli.mamba_vs_bk import mamba_vs_bk
 
@@ -23,6 +24,7 @@ app = App(
 )
 app.command(bench)
 app.command(downstream)
+app.command(evaluate)
 app.command(finetune)
 app.command(mamba_vs_bk)
 Kind = Literal["recipes", "scorers", "tasks", "corpora", "architectures", "recoveries"]

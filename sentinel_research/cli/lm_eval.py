@@ -3,6 +3,7 @@
 import sys
 
 _WITH_TASKS = ("--tasks", "--config", "--help")
+_PROMPTS = "--cache_requests"
 _WITH_TASKS_SHORT = ("-t", "-C", "-h")
 
 
@@ -13,7 +14,7 @@ def pass_through(arguments: list[str]) -> int:
         lm-eval's exit code.
 
     Raises:
-        UsageError: if an evaluation names no task.
+        UsageError: if an evaluation names no task, or asks for `--cache_requests`.
     """
     from sentinel_research.errors import UsageError
 
@@ -22,6 +23,10 @@ def pass_through(arguments: list[str]) -> int:
             "no task was given",
             "add --tasks NAME, for example --tasks sentinel_wikitext2. See: sentinel ls tasks",
         )
+    if keeps_prompts(arguments):
+        from sentinel_research.evaluation.request_cache import request_cache_error
+
+        raise request_cache_error()
     import lm_eval.models  # noqa: F401 - the registry must be filled before we add to it
     from lm_eval.__main__ import cli_evaluate
 
@@ -58,4 +63,13 @@ def _names_tasks(arguments: list[str]) -> bool:
             return True
         if word[:2] in _WITH_TASKS_SHORT:
             return True
+    return False
+
+
+def keeps_prompts(arguments: list[str]) -> bool:
+    """Whether prompts are to be kept, or kept ones used; lm-eval reads beginnings of flags."""
+    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, _, value = word.partition("=")
+        if name.startswith("--ca") and _PROMPTS.startswith(name):
+            return (value or following) != "delete"
     return False

@@ -3,8 +3,9 @@
 lm-eval's own HFLM, with three differences: a checkpoint is checked before it is loaded and may be
 pruned on the way (`prune=...`), rolling log-likelihoods carry their windows so that perplexities
 get token counts and standard errors, and the paths of lm-eval that are known to return wrong
-numbers are refused (research on lm-eval 0.4.13: `logits_cache` reads the wrong positions when one
-continuation is a prefix of another; `--use_cache` is not keyed by the model).
+numbers are mended or refused (research on lm-eval 0.4.13: `logits_cache` reads the wrong positions
+when one continuation is a prefix of another; `--use_cache` is not keyed by the model, and
+`--cache_requests` not by the data).
 """
 
 import functools
@@ -19,6 +20,7 @@ from transformers import PreTrainedModel
 
 from sentinel_research import distributed
 from sentinel_research.errors import DataError, UsageError, did_you_mean
+from sentinel_research.evaluation.answer_cache import answers_fingerprint, open_table
 from sentinel_research.evaluation.answers import answer
 from sentinel_research.evaluation.arguments import (
     PRUNING_ARGUMENTS,
@@ -29,6 +31,7 @@ from sentinel_research.evaluation.coverage import Coverage
 from sentinel_research.evaluation.division import exchange, shares
 from sentinel_research.evaluation.limits import check_limits, counted_cuts
 from sentinel_research.evaluation.perplexity import RollingLogLikelihood
+from sentinel_research.evaluation.request_cache import refuse_request_cache
 from sentinel_research.evaluation.scoring_lm import DEFAULT_KV_CACHE_MIB, ScoringLM
 from sentinel_research.specs import ModelSpec
 
@@ -99,6 +102,8 @@ class SentinelLM(ScoringLM):
         self._quiet = bool(kwargs.pop("quiet", False))
         self._kept_bytes = kept_bytes(kwargs.pop("kv_cache_mib", DEFAULT_KV_CACHE_MIB))
         self._ways = Counter[str]()
+        self.answers_of: str | None = None
+        refuse_request_cache()
         super().__init__(pretrained, logits_cache=False, **kwargs)
         # every process has all documents, and `division` says what it computes
         self._rank, self._world_size = 0, 1
@@ -170,13 +175,11 @@ class SentinelLM(ScoringLM):
         return load(parse(ModelSpec, ours, "model_args")).model
 
     def set_cache_hook(self, cache_hook: CacheHook) -> None:
-        """Refuse lm-eval's `--use_cache`: it would serve another model's answers."""
+        """Let lm-eval's `--use_cache` read and write the answers of this very model alone."""
         if cache_hook.dbdict is not None:
-            raise UsageError(
-                "--use_cache is keyed by the request alone: a pruned model would be given the "
-                "dense model's answers",
-                "leave --use_cache out",
-            )
+            refusals = [sorted(self._calibrated_on), self._allow_lossy_tokenizer]
+            self.answers_of = answers_fingerprint(self, refusals)
+            open_table(cache_hook.dbdict, self.answers_of)
         super().set_cache_hook(cache_hook)
 
     def get_model_info(self) -> dict[str, Any]:
@@ -186,6 +189,8 @@ class SentinelLM(ScoringLM):
         info["sentinel_reads_shared_beginnings_once"] = self.shares_beginnings
         if self._ways:
             info["sentinel_answered_by"] = dict(self._ways)
+        if self.answers_of is not None:
+            info["sentinel_answers_of"] = self.answers_of
         if self._prune_report is not None:
             info["sentinel_prune"] = self._prune_report
         return info

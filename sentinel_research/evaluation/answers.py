@@ -133,26 +133,25 @@ def _encoded(lm: HFLM, text: str) -> tuple[int, ...]:
 
 def _written(lm: HFLM, asked: _Asked, ending: Ending, *, is_quiet: bool) -> list[str]:
     """Texts of requests in a continuous batch; equal ones are written once."""
-    distinct = list(dict.fromkeys(asked.prompts))
-    shares = Counter(asked.prompts)
-    size = BatchSize.of(lm)
-    precision = lm.mixed_precision_dtype
+    same: dict[tuple[int, ...], list[int]] = {}
+    for place, prompt in enumerate(asked.prompts):
+        same.setdefault(prompt, []).append(place)
+    distinct, texts = list(same), [""] * len(asked.prompts)
+    size, precision = BatchSize.of(lm), lm.mixed_precision_dtype
     with (
-        tqdm(
-            total=len(asked.prompts),
-            disable=is_quiet,
-            desc="Running generate_until requests",
-        ) as bar,
+        tqdm(total=len(texts), disable=is_quiet, desc="Running generate_until requests") as bar,
         torch.autocast(lm.device.type, precision, enabled=precision is not None),
     ):
-        writer = GreedyWriter(
-            lm.model, lm.tokenizer, ending, size, lambda place: bar.update(shares[distinct[place]])
-        )
-        written = dict(zip(distinct, writer.write(distinct), strict=True))
+
+        def tell(number: int, tokens: list[int]) -> None:
+            for place in same[distinct[number]]:
+                texts[place] = _text(lm, tokens, asked.until)
+                request = asked.requests[place]
+                lm.cache_hook.add_partial("generate_until", request.args, texts[place])
+                bar.update()
+
+        GreedyWriter(lm.model, lm.tokenizer, ending, size, tell).write(distinct)
     lm.batch_sizes[0] = size.value
-    texts = [_text(lm, written[prompt], asked.until) for prompt in asked.prompts]
-    for request, text in zip(asked.requests, texts, strict=True):
-        lm.cache_hook.add_partial("generate_until", request.args, text)
     return texts
 
 

@@ -62,7 +62,7 @@ class GreedyWriter:
         ending: What ends a continuation.
         batch_size: Most rows at a time. Where there is no memory for so many, those that are being
             written are written anew, half as many at a time.
-        progress: Told the place of every prompt whose continuation is finished.
+        progress: Told the place of every prompt whose continuation is finished, and that.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class GreedyWriter:
         tokenizer: PreTrainedTokenizerBase,
         ending: Ending,
         batch_size: BatchSize,
-        progress: Callable[[int], Any],
+        progress: Callable[[int, list[int]], Any],
     ) -> None:
         self._model, self._tokenizer, self._ending = model, tokenizer, ending
         self._batch_size, self._progress = batch_size, progress
@@ -98,7 +98,7 @@ class GreedyWriter:
         while self._waiting or self._rows:
             for row in self._write_on():
                 found[row.place] = row.written
-                self._progress(row.place)
+                self._progress(row.place, row.written)
         return found
 
     def _write_on(self) -> list[_Row]:

@@ -37,12 +37,11 @@ def evaluate(
         scores by position and what the model writes if they are asked for, in the main process.
 
     Raises:
-        UsageError: for an unknown task.
+        UsageError: for an unknown task, or answers that cannot be kept.
         DataError: for missing or empty data.
     """
     from sentinel_research.evaluation.adapter import SentinelLM
-    from sentinel_research.evaluation.generation import evaluate_generation
-    from sentinel_research.evaluation.long_context import evaluate_long_context
+    from sentinel_research.evaluation.answer_cache import answering
 
     lm = SentinelLM(
         model,
@@ -55,12 +54,18 @@ def evaluate(
         allow_lossy_tokenizer=spec.allow_lossy_tokenizer,
         quiet=True,
     )
-    report = evaluate_lm(lm, spec, lm.max_length, samples_folder=samples_folder)
+    with answering(lm, spec.cache) as answered:
+        report = evaluate_lm(answered, spec, lm.max_length, samples_folder=samples_folder)
+    report.answers_of = lm.answers_of
 
     def rest() -> None:
         if spec.long_context is not None:
+            from sentinel_research.evaluation.long_context import evaluate_long_context
+
             report.long_context = evaluate_long_context(model, tokenizer, spec.long_context)
         if spec.generation is not None:
+            from sentinel_research.evaluation.generation import evaluate_generation
+
             size = int(lm.batch_sizes[0]) if spec.batch_size == "auto" else spec.batch_size
             report.generation = evaluate_generation(
                 model, tokenizer, spec.generation, batch_size=size, folder=samples_folder

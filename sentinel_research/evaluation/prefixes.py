@@ -38,8 +38,18 @@ class Node:
     start: int
     """Tokens before it."""
     tokens: Tokens
-    wanted: list[Wanted] = field(default_factory=list)
+    targets: list[tuple[int, Tokens, int]] = field(default_factory=list)
+    """What to score: the position that predicts its first token, its tokens, its owner."""
     children: list["Node"] = field(default_factory=list)
+
+    @property
+    def wanted(self) -> list[Wanted]:
+        """Its tokens to score, one by one; made when they are read, not for all nodes at once."""
+        return [
+            Wanted(first + place, token, owner)
+            for first, tokens, owner in self.targets
+            for place, token in enumerate(tokens)
+        ]
 
     @property
     def num_tokens(self) -> int:
@@ -134,11 +144,10 @@ def _node(group: Sequence[_Path], start: int, end: int, asked: Sequence[Continua
         for owner in path.owners:
             read, target = asked[owner]
             first = len(read) - len(target)
-            node.wanted += [
-                Wanted(first + place - start, token, owner)
-                for place, token in enumerate(target)
-                if start <= first + place < end
-            ]
+            begin = max(first, start)
+            inside = target[begin - first : max(end, begin) - first]
+            if inside:
+                node.targets.append((begin - start, inside, owner))
     deeper = [path for path in group if len(path.tokens) > end]
     node.children = list(_nodes(deeper, end, asked, shares=True))
     return node

@@ -11,7 +11,7 @@ float32 at least; sums over tokens are of float64.
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import takewhile
 from typing import Any, NamedTuple
 
@@ -28,10 +28,10 @@ Score = tuple[float, bool]
 """Log-likelihood in nats, and whether every token is the likeliest."""
 Forward = Callable[[Int64[Tensor, "batch seq"], dict[str, Any]], Float[Tensor, "batch rows vocab"]]
 """Token ids and what else a model's `forward` is given, to logits."""
+Progress = Callable[[int, Mapping[int, Score]], Any]
+"""Tokens scored in a pass, and the scores that it completed, by their continuation's place."""
 _MOST_ROWS = 4
 """Times the batch size, of sequences that are as much shorter than the longest."""
-
-
 Behind = tuple[Node, Past]
 """A node and what it is read behind."""
 
@@ -55,9 +55,9 @@ class Scorer:
         caches: Makes the model's; None if nothing is shared.
         head: Its output head, which is given the scored rows only; None computes all.
         device: Of the model.
-        num_asked: Continuations.
+        num_tokens: Of each continuation.
         limits: Of a pass, and of what is kept between passes.
-        progress: Told after every pass how many tokens were scored in it.
+        progress: Told after every pass.
     """
 
     def __init__(
@@ -66,15 +66,16 @@ class Scorer:
         caches: PathCaches | None,
         head: nn.Module | None,
         device: torch.device,
-        num_asked: int,
+        num_tokens: Sequence[int],
         limits: Limits,
-        progress: Callable[[int], Any],
+        progress: Progress,
     ) -> None:
         self._forward, self._caches, self._head = forward, caches, head
         self._device, self._limits, self._progress = device, limits, progress
         self._longest = 1
-        self._sums = torch.zeros(num_asked, dtype=torch.float64)
-        self._misses = torch.zeros(num_asked, dtype=torch.int64)
+        self._left = torch.tensor(num_tokens, dtype=torch.int64)
+        self._sums = torch.zeros(len(num_tokens), dtype=torch.float64)
+        self._misses = torch.zeros(len(num_tokens), dtype=torch.int64)
 
     def read(self, roots: Sequence[Node]) -> None:
         """Read some trees, which begin without a past."""
@@ -185,16 +186,16 @@ class Scorer:
         logits = logits.flatten(0, 1)
         if self._head is None:
             logits = logits[rows.to(self._device)]
-        if wanted:
-            self._add(logits, slots, [one for _, one in wanted])
-        self._progress(len(wanted))
+        done = self._add(logits, slots, [one for _, one in wanted]) if wanted else {}
+        self._progress(len(wanted), done)
 
     def _add(
         self,
         logits: Float[Tensor, "rows vocab"],
         slots: Int64[Tensor, " scored"],
         wanted: Sequence[Wanted],
-    ) -> None:
+    ) -> dict[int, Score]:
+        """Add scored tokens to their sums; the sums that are complete now."""
         targets = torch.tensor([one.token for one in wanted])
         owners = torch.tensor([one.owner for one in wanted])
         exact = logits if logits.dtype == torch.float64 else logits.float()
@@ -204,6 +205,12 @@ class Scorer:
         is_miss = logits.argmax(-1).cpu()[slots] != targets
         self._sums.index_add_(0, owners, log_probs)
         self._misses.index_add_(0, owners, is_miss.long())
+        self._left.index_add_(0, owners, torch.full_like(owners, -1))
+        touched = owners.unique()
+        done = touched[self._left[touched] == 0]
+        is_greedy = self._misses[done] == 0
+        scores = zip(self._sums[done].tolist(), is_greedy.tolist(), strict=True)
+        return dict(zip(done.tolist(), scores, strict=True))
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from lm_eval.models.utils import has_bos_prefix
 from tqdm import tqdm
 
 from sentinel_research import distributed
+from sentinel_research.evaluation.answer_cache import KeptScores
 from sentinel_research.evaluation.batch_size import BatchSize
 from sentinel_research.evaluation.caches import goes_on
 from sentinel_research.evaluation.division import exchange, shares
@@ -89,11 +90,7 @@ class ScoringLM(HFLM):
                     pieces.requests, disable_tqdm or self._quiet, override_bs
                 )
             return pieces.join(scores)
-        scores = self._scored(pieces.requests, disable_tqdm or self._quiet, override_bs)
-        for (texts, _, _), score in zip(pieces.requests, scores, strict=True):
-            if texts is not None:
-                self.cache_hook.add_partial("loglikelihood", texts, score)
-        return pieces.join(scores)
+        return pieces.join(self._scored(pieces.requests, disable_tqdm or self._quiet, override_bs))
 
     def _scored(
         self, requests: Sequence[Request], is_quiet: bool, batch_size: int | None
@@ -103,36 +100,48 @@ class ScoringLM(HFLM):
         # in this order neighbours have most in common
         distinct = sorted(set(asked))
         part = shares(new_tokens(distinct))[distributed.process_index()]
-        own = self._own_scores([distinct[one] for one in part], is_quiet, batch_size)
+        kept = KeptScores(self.cache_hook.dbdict, requests, asked)
+        own = self._own_scores([distinct[one] for one in part], is_quiet, batch_size, kept)
         # as text, which keeps all digits and what is no number
         told = exchange([[value.hex(), greedy] for value, greedy in own], distinct)
         scores = [(float.fromhex(value), greedy) for value, greedy in told]
-        known = dict(zip(distinct, scores, strict=True))
-        return [known[one] for one in asked]
+        found = dict(zip(distinct, scores, strict=True))
+        return [found[one] for one in asked]
 
     def _own_scores(
-        self, asked: Sequence[Continuation], is_quiet: bool, batch_size: int | None
+        self,
+        asked: Sequence[Continuation],
+        is_quiet: bool,
+        batch_size: int | None,
+        kept: KeptScores,
     ) -> list[Score]:
-        """The scores that this process computes."""
-        shares_beginnings = self.shares_beginnings
-        caches = PathCaches(self.model) if shares_beginnings else None
-        trees = reading_trees(asked, shares=shares_beginnings)
+        """The scores that this process computes, or has kept; each is kept once it is known."""
+        known = kept.known()
+        missing = [one for one in asked if one not in known]
+        caches = PathCaches(self.model) if self.shares_beginnings else None
+        trees = reading_trees(missing, shares=caches is not None)
         size = BatchSize(batch_size, batch_size) if batch_size else BatchSize.of(self)
         limits = Limits(size, self._pass_tokens(), self._kept_bytes)
         head = self.model.get_output_embeddings()
-        num_tokens = sum(len(one.target) for one in asked)
+        num_tokens = [len(one.target) for one in missing]
         is_silent = is_quiet or not distributed.is_main()
-        with tqdm(total=num_tokens, disable=is_silent, desc="tokens scored") as bar:
-            scorer = Scorer(self._read, caches, head, self.device, len(asked), limits, bar.update)
+        with tqdm(total=sum(num_tokens), disable=is_silent, desc="tokens scored") as bar:
+
+            def tell(num_scored: int, done: Mapping[int, Score]) -> None:
+                bar.update(num_scored)
+                kept.keep({missing[place]: score for place, score in done.items()})
+
+            scorer = Scorer(self._read, caches, head, self.device, num_tokens, limits, tell)
             scorer.read(trees)
         # lm-eval puts it into the results
         self.batch_sizes[0] = size.value
         self.scoring = {
-            "reads_shared_beginnings_once": shares_beginnings,
+            "reads_shared_beginnings_once": caches is not None,
             "batch_size": size.value,
             "num_processes": distributed.num_processes(),
         }
-        return scorer.scores()
+        known |= zip(missing, scorer.scores(), strict=True)
+        return [known[one] for one in asked]
 
     def _read(self, ids: torch.Tensor, options: dict[str, Any]) -> torch.Tensor:
         """HFLM's own call, with other arguments."""

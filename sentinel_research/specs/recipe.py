@@ -1,5 +1,6 @@
 """Everything one run needs, from model to report."""
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -49,6 +50,9 @@ class EvalSpec(Spec):
     """Score texts that the tokenizer cannot represent whole."""
     seed: int = 1234
     """Seed of lm-eval's few-shot sampling."""
+    cache: Path | None = Field(default=None, exclude=True)
+    """Path without `_rank0.db` of a file that keeps the models' answers, as for lm-eval's
+    `--use_cache`; each model finds its own only. No number depends on it, nor the fingerprint."""
     long_context: LongContextSpec | None = None
     """Scores by position and costs by length, beside the tasks; null leaves them out."""
     generation: GenerationSpec | None = None

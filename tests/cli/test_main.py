@@ -9,6 +9,7 @@ import pytest
 
 from sentinel_research import pipeline
 from sentinel_research.cli import main
+from sentinel_research.cli.lm_eval import keeps_prompts
 from sentinel_research.errors import CheckFailedError
 from tests.cli.conftest import refused
 from tests.processes import Processes
@@ -80,6 +81,22 @@ def test_lm_eval_without_tasks_isrefused(
     error = refused(capsys, "lm-eval", *words, "--model", "sentinel")
     assert "no task was given" in error
     assert "--tasks sentinel_wikitext2" in error
+
+
+@pytest.mark.parametrize(
+    "words", [["--cache_requests"], ["--cache_requests=true"], ["--cache_r", "refresh"]]
+)
+def test_kept_prompts_of_lm_eval_are_refused_with_the_reason(
+    capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    error = refused(capsys, "lm-eval", "run", "--tasks", "sentinel_synthetic", *words)
+    assert "by the name of the task alone" in error
+    assert "--use_cache PATH" in error
+
+
+@pytest.mark.parametrize("words", [["--cache_requests", "delete"], ["--use_cache", "answers"]])
+def test_kept_answers_and_the_deletion_of_prompts_go_to_lm_eval(words: list[str]) -> None:
+    assert not keeps_prompts(["run", *words])
 
 
 @in_processes

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 from lm_eval.api.instance import Instance
-from lm_eval.api.model import CacheHook
 from lm_eval.models.huggingface import HFLM
 
 from sentinel_research.errors import CheckpointError, DataError, UsageError
@@ -92,13 +91,6 @@ def test_later_token_does_not_change_an_earlier_one(adapter: Callable[..., Senti
     first = lm._model_call(torch.tensor([[1, 2, 3, 4]]))
     second = lm._model_call(torch.tensor([[1, 2, 3, 9]]))
     assert torch.equal(first[:, :3], second[:, :3])
-
-
-def test_request_cache_of_lm_eval_is_refused(adapter: Callable[..., SentinelLM]) -> None:
-    hook = CacheHook(None)
-    hook.dbdict = {}  # type: ignore[assignment]
-    with pytest.raises(UsageError, match="--use_cache"):
-        adapter().set_cache_hook(hook)
 
 
 def test_logits_cache_of_lm_eval_is_refused(adapter: Callable[..., SentinelLM]) -> None:

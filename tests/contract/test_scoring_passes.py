@@ -199,6 +199,7 @@ def test_automatic_batches_change_no_score_and_are_reported(
     assert ours.scoring == {
         "reads_shared_beginnings_once": True,
         "batch_size": ours.batch_sizes[0],
+        "num_processes": 1,
     }
     # nothing is read for the sake of measuring
     assert sum(sequences for sequences, _ in seen) == 40
