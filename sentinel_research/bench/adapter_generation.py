@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel, PreTrainedTokenizerFast
 
 from sentinel_research.bench.models import built
-from sentinel_research.bench.schema import Size
+from sentinel_research.bench.schema_base import Size
 
 BATCH_SIZE = 16
 END_OF_LINE_EVERY = 20

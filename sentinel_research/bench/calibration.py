@@ -11,7 +11,8 @@ from transformers import PreTrainedModel
 
 from sentinel_research.bench.machine import Watch, wait_for
 from sentinel_research.bench.models import SCALES, calibration_set, describe, gpt2
-from sentinel_research.bench.schema import CalibrationSection, Comparison, Size
+from sentinel_research.bench.schema import CalibrationSection
+from sentinel_research.bench.schema_base import Comparison, Size
 from sentinel_research.bench.timing import Action, compare, measure
 from sentinel_research.data.calibration_set import CalibrationSet
 from sentinel_research.pruning.calibrate import collect

@@ -23,7 +23,8 @@ from sentinel_research.bench.models import (
     gpt2,
     half_of_the_heads,
 )
-from sentinel_research.bench.schema import Comparison, ForwardCost, ForwardSection, Size
+from sentinel_research.bench.schema import ForwardCost, ForwardSection
+from sentinel_research.bench.schema_base import Comparison, Size
 from sentinel_research.bench.timing import Action, compare, measure
 from sentinel_research.models.layout import structure_of
 from sentinel_research.pruning.gates import mask

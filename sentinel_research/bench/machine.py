@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from sentinel_research.bench.schema import Conditions
+from sentinel_research.bench.schema_base import Conditions
 from sentinel_research.environment import environment
 from sentinel_research.record import now
 

@@ -13,7 +13,8 @@ from transformers import PreTrainedModel
 
 from sentinel_research.bench.machine import Watch
 from sentinel_research.bench.models import SCALES, mamba
-from sentinel_research.bench.schema import BenchModel, Comparison, MambaSection, Size
+from sentinel_research.bench.schema import MambaSection
+from sentinel_research.bench.schema_base import BenchModel, Comparison, Size
 from sentinel_research.bench.timing import Action, compare, measure
 from sentinel_research.errors import UsageError
 from sentinel_research.models import kernels_of, use_scan

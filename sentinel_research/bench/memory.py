@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sentinel_research.bench.models import gpt2
-from sentinel_research.bench.schema import Memory, Size
+from sentinel_research.bench.schema import Memory
+from sentinel_research.bench.schema_base import Size
 from sentinel_research.bench.steps import steps
 from sentinel_research.bench.timing import Action
 from sentinel_research.errors import SentinelError

@@ -14,7 +14,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from sentinel_research.bench.schema import BenchModel, Size
+from sentinel_research.bench.schema_base import BenchModel, Size
 from sentinel_research.data.calibration_set import CalibrationSet
 from sentinel_research.models import place
 from sentinel_research.models.layout import structure_of

@@ -6,7 +6,7 @@ from typing import Literal
 from transformers import PreTrainedModel
 
 from sentinel_research.bench.models import gpt2, llama
-from sentinel_research.bench.schema import Size
+from sentinel_research.bench.schema_base import Size
 from sentinel_research.models.layout import structure_of
 from sentinel_research.pruning.plan import PruningPlan
 from sentinel_research.pruning.planning import make_plan

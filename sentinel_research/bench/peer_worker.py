@@ -26,7 +26,7 @@ from sentinel_research.bench.forward import prefill
 from sentinel_research.bench.machine import wait_for
 from sentinel_research.bench.models import SCALES, describe
 from sentinel_research.bench.peer_cases import CASES, Case
-from sentinel_research.bench.schema import Comparison, Size
+from sentinel_research.bench.schema_base import Comparison, Size
 from sentinel_research.bench.timing import Action, compare, measure
 from sentinel_research.models import place, save
 from sentinel_research.models.tiny import byte_tokenizer

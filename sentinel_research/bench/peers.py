@@ -19,14 +19,8 @@ from sentinel_research.bench import peer_torch_pruning as peer
 from sentinel_research.bench.machine import Watch
 from sentinel_research.bench.models import SCALES
 from sentinel_research.bench.peer_cases import CASES, Case
-from sentinel_research.bench.schema import (
-    BenchModel,
-    Comparison,
-    PeerCase,
-    PeerResult,
-    PeersSection,
-    Size,
-)
+from sentinel_research.bench.schema import PeerCase, PeerResult, PeersSection
+from sentinel_research.bench.schema_base import BenchModel, Comparison, Size
 from sentinel_research.errors import SentinelError
 
 _WORKER = "sentinel_research.bench.peer_worker"

@@ -7,7 +7,8 @@ from pathlib import Path
 from sentinel_research.bench.machine import Watch, wait_for
 from sentinel_research.bench.memory import measure_memory
 from sentinel_research.bench.models import FRACTION, describe, gpt2
-from sentinel_research.bench.schema import PruningSection, Size
+from sentinel_research.bench.schema import PruningSection
+from sentinel_research.bench.schema_base import Size
 from sentinel_research.bench.steps import steps
 from sentinel_research.bench.timing import compare, measure
 

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from sentinel_research.bench.machine import Watch, wait_for
 from sentinel_research.bench.models import SCALES
-from sentinel_research.bench.schema import BenchModel, Comparison, ResolventSection, Size
+from sentinel_research.bench.schema import ResolventSection
+from sentinel_research.bench.schema_base import BenchModel, Comparison, Size
 from sentinel_research.bench.timing import Action, compare, measure
 from sentinel_research.models.sentinel import SentinelConfig, SentinelModel
 from sentinel_research.ops.resolvent import implementation_for, resolvent

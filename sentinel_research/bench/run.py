@@ -4,6 +4,7 @@ import importlib.util
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from sentinel_research.bench.adapter import bench_adapter
 from sentinel_research.bench.agency import bench_agency
 from sentinel_research.bench.calibration import bench_calibration
 from sentinel_research.bench.files import read_file, write_file
@@ -14,7 +15,8 @@ from sentinel_research.bench.models import SCALES, gpt2
 from sentinel_research.bench.peers import bench_peers
 from sentinel_research.bench.pruning import bench_pruning
 from sentinel_research.bench.resolvent import bench_resolvent
-from sentinel_research.bench.schema import SECTIONS, Section, SectionName, Size, SpeedFile
+from sentinel_research.bench.schema import SECTIONS, SectionName, SpeedFile
+from sentinel_research.bench.schema_base import Section, Size
 from sentinel_research.errors import UsageError
 
 _RUN: dict[SectionName, Callable[[Size, str, int], Section]] = {
@@ -25,6 +27,7 @@ _RUN: dict[SectionName, Callable[[Size, str, int], Section]] = {
     "mamba": bench_mamba,
     "resolvent": bench_resolvent,
     "agency": bench_agency,
+    "adapter": bench_adapter,
 }
 
 

@@ -5,127 +5,16 @@ the measured one is faster. The times behind each ratio are kept, and a file in 
 agree is refused.
 """
 
-import math
-import statistics
 from typing import Literal, get_args
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field
 
-from sentinel_research.record import Check
-from sentinel_research.specs import Spec
+from sentinel_research.bench.schema_base import BenchModel, Row, Section, Size
 
-Size = Literal["tiny", "124m"]
-SectionName = Literal["calibration", "pruning", "forward", "peers", "mamba", "resolvent", "agency"]
+SectionName = Literal[
+    "calibration", "pruning", "forward", "peers", "mamba", "resolvent", "agency", "adapter"
+]
 SECTIONS: tuple[SectionName, ...] = get_args(SectionName)
-
-
-class _Row(Spec):
-    model_config = ConfigDict(allow_inf_nan=False)
-
-
-class Ratio(_Row):
-    """Median of paired ratios and its interval."""
-
-    median: float = Field(gt=0)
-    """Of `measured / alternative` over the pairs."""
-    low: float = Field(gt=0)
-    """Lower end of the interval, one of the ratios."""
-    high: float = Field(gt=0)
-    """Upper end of the interval, one of the ratios."""
-    coverage: float = Field(ge=0, lt=1)
-    """Probability with which such intervals contain the median of independent ratios."""
-
-
-class Comparison(_Row):
-    """One thing and its alternative, timed in turns in one process."""
-
-    name: str
-    """Unique in its section."""
-    measured: str
-    """What was timed."""
-    alternative: str
-    """What it is compared with."""
-    num_pairs: int = Field(ge=2)
-    """Rounds in which both were timed."""
-    wall_seconds: tuple[tuple[float, float], ...]
-    """Per pair the time that passed, measured and alternative."""
-    cpu_seconds: tuple[tuple[float, float], ...]
-    """Per pair the time on all processors, measured and alternative."""
-    wall: Ratio
-    """Of the wall times."""
-    cpu: Ratio
-    """Of the processor times."""
-
-    @model_validator(mode="after")
-    def _follows_from_the_pairs(self) -> "Comparison":
-        for clock in ("wall", "cpu"):
-            pairs: tuple[tuple[float, float], ...] = getattr(self, f"{clock}_seconds")
-            if len(pairs) != self.num_pairs:
-                raise ValueError(f"{len(pairs)} {clock} times for {self.num_pairs} pairs")
-            median = statistics.median(measured / other for measured, other in pairs)
-            stated = getattr(self, clock).median
-            if not math.isclose(median, stated, rel_tol=1e-9):
-                raise ValueError(f"{clock} median {stated} is not that of the pairs, {median}")
-        return self
-
-
-class Conditions(_Row):
-    """Under which a section was measured."""
-
-    measured_at: str
-    """UTC, ISO 8601."""
-    seconds: float = Field(ge=0)
-    """Duration of the section."""
-    device: str
-    """Processor model or CUDA device."""
-    num_threads: int = Field(gt=0)
-    """Threads that torch computes with."""
-    num_processors: int | None
-    """Processors of the machine."""
-    load_average: float | None
-    """Of the minute before, processes; null where the system keeps none."""
-    dtype: str
-    """Type of the weights."""
-    commit: str | None
-    """Git commit of the package; null without a checkout."""
-    has_changes: bool | None
-    """True if the checkout differed from the commit."""
-    packages: dict[str, str]
-    """Versions, torch and transformers among them."""
-    platform: str
-    """Operating system."""
-
-
-class BenchModel(_Row):
-    """The model that was measured; its weights are random, times do not depend on them."""
-
-    family: str
-    """transformers' `model_type`."""
-    num_layers: int
-    """Decoder layers."""
-    num_heads: int | None
-    """Query heads of a layer; null without attention, and so are the next."""
-    num_kv_heads: int | None
-    """Key/value heads of a layer."""
-    hidden_size: int
-    """Width of the residual stream."""
-    num_parameters: int
-    """Parameters, tied ones once."""
-    attn_implementation: str | None
-    """Attention kernel."""
-
-
-class Section(_Row):
-    """What every section holds."""
-
-    conditions: Conditions
-    """Under which it was measured."""
-    model: BenchModel
-    """What was measured."""
-    comparisons: tuple[Comparison, ...]
-    """Paired times."""
-    checks: tuple[Check, ...] = ()
-    """What the times had to show; none at size `tiny`, whose times mean nothing."""
 
 
 class CalibrationSection(Section):
@@ -141,7 +30,7 @@ class CalibrationSection(Section):
     """Sequences of a pass, of both."""
 
 
-class Memory(_Row):
+class Memory(Row):
     """Memory of one step in a process of its own kind: resident set, or what CUDA allocated."""
 
     name: str
@@ -169,7 +58,7 @@ class PruningSection(Section):
     """Why there is no memory measurement."""
 
 
-class ForwardCost(_Row):
+class ForwardCost(Row):
     """How little a comparison of the forward section can come to."""
 
     comparison: str
@@ -193,7 +82,7 @@ class ForwardSection(Section):
     """One for each comparison."""
 
 
-class PeerResult(_Row):
+class PeerResult(Row):
     """What one package made of the request."""
 
     outcome: str
@@ -209,7 +98,7 @@ class PeerResult(_Row):
     """The same for the whole model pickled with `torch.save`; null if not tried."""
 
 
-class PeerCase(_Row):
+class PeerCase(Row):
     """One request to both packages."""
 
     name: str
@@ -266,7 +155,52 @@ class AgencySection(Section):
     """Sequences of a pass."""
 
 
-class SpeedFile(_Row):
+class AdapterWorkload(Row):
+    """Requests of one kind to one model, and the least that scoring them takes."""
+
+    name: str
+    """Of its comparison."""
+    model: BenchModel
+    """What was asked."""
+    num_requests: int
+    """Asked at once."""
+    num_tokens_read: int
+    """Of all distinct beginnings, each once."""
+    num_rows_scored: int
+    """Different rows of logits that are needed."""
+    floor_flops: float
+    """Operations for both."""
+    flops_per_second: float
+    """Of a plain product of square matrices in the same rounds, median, in processor time."""
+    fraction: float
+    """Time that the floor takes at that rate, by the median processor time of ours."""
+    largest_difference: float
+    """Of a log-likelihood from stock's, nats."""
+    same_greedy: bool
+    """Whether all greedy flags agree with stock's."""
+
+
+class AdapterMemory(Row):
+    """The largest memory of a fresh process, with interpreter, libraries and weights."""
+
+    name: str
+    """Workload."""
+    ours_bytes: int
+    """With our adapter."""
+    stock_bytes: int
+    """With lm-eval's `hf`."""
+
+
+class AdapterSection(Section):
+    """The adapter beside lm-eval's own `hf`; `model` is the last workload's."""
+
+    workloads: tuple[AdapterWorkload, ...]
+    """One for each comparison, but for that of generation."""
+    memory: tuple[AdapterMemory, ...]
+    """One for each workload."""
+
+
+class SpeedFile(Row):
     """Everything measured on one device at one size."""
 
     format_version: Literal[1] = 1
@@ -289,6 +223,8 @@ class SpeedFile(_Row):
     """The causal resolvent."""
     agency: AgencySection | None = None
     """Head gates."""
+    adapter: AdapterSection | None = None
+    """Scoring and writing for lm-eval."""
 
     def section(self, name: SectionName) -> Section | None:
         """One section, null if it was not measured."""

@@ -1,17 +1,16 @@
 """Sections as a few lines for people."""
 
 from sentinel_research.bench.schema import (
-    Comparison,
+    AdapterSection,
     ForwardSection,
     MambaSection,
     PeerCase,
     PeerResult,
     PeersSection,
     PruningSection,
-    Ratio,
     ResolventSection,
-    Section,
 )
+from sentinel_research.bench.schema_base import Comparison, Ratio, Section
 
 _MEGABYTE = 1e6
 
@@ -24,6 +23,8 @@ def lines_of(section: Section) -> list[str]:
     if isinstance(section, MambaSection):
         found = [_speed_up(one) for one in section.comparisons]
         found += [f"{name} was not measured: {why}" for name, why in section.not_measured.items()]
+    if isinstance(section, AdapterSection):
+        found = [_speed_up(one) for one in section.comparisons] + _floors(section)
     if isinstance(section, ResolventSection):
         found += [
             f"{name}: time grows with the power {power:.3f} of the length ({section.kernel})"
@@ -83,6 +84,20 @@ def _memory(section: PruningSection) -> list[str]:
     ]
     whole = f"memory, {section.memory_kind}, weights {section.model_bytes / _MEGABYTE:.0f} MB: "
     return [whole + "; ".join(rows)]
+
+
+def _floors(section: AdapterSection) -> list[str]:
+    found = [
+        f"{one.name}: {one.num_tokens_read:,} distinct tokens to read, {one.num_rows_scored:,} "
+        f"rows to score, {one.floor_flops / 1e9:,.0f} GFLOP: {one.fraction:.2f} of the time at "
+        f"{one.flops_per_second / 1e9:.0f} GFLOP/s of a matrix product"
+        for one in section.workloads
+    ]
+    return found + [
+        f"{row.name}: peak {row.ours_bytes / _MEGABYTE:,.0f} MB, stock "
+        f"{row.stock_bytes / _MEGABYTE:,.0f} MB"
+        for row in section.memory
+    ]
 
 
 def _case(case: PeerCase) -> list[str]:

@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from sentinel_research.bench.calibration import forward_backward
 from sentinel_research.bench.models import FRACTION, SCALES, calibration_set, half_of_the_heads
-from sentinel_research.bench.schema import Size
+from sentinel_research.bench.schema_base import Size
 from sentinel_research.bench.timing import Action
 from sentinel_research.models import place, save
 from sentinel_research.models.tiny import byte_tokenizer

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sentinel_research.bench.schema import Comparison, Ratio
+from sentinel_research.bench.schema_base import Comparison, Ratio
 
 wall_clock: Callable[[], float] = time.perf_counter
 cpu_clock: Callable[[], float] = time.process_time

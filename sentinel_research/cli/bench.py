@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import App, Parameter
 
 if TYPE_CHECKING:
-    from sentinel_research.bench.schema import Section
     from sentinel_research.bench.schema import SectionName as AnySection
+    from sentinel_research.bench.schema_base import Section
 
 bench = App(name="bench", help="Measure speed, each as a ratio to something measured beside it.")
 PruningPart = Literal["calibration", "pruning", "forward", "peers"]
@@ -50,6 +50,35 @@ def pruning(
     """
     chosen: set[PruningPart] = {*(section or _DEFAULT), *(("peers",) if peers else ())}
     return _measure(list(chosen), size=size, device=device, pairs=pairs, output=output)
+
+
+@bench.command
+def adapter(
+    *,
+    output: Path | None = None,
+    size: Size = "124m",
+    device: str = "cpu",
+    pairs: int | None = None,
+) -> int:
+    """Time scoring and writing for lm-eval beside its own adapter, on the same random weights.
+
+    Four choices behind each question with and without examples, long and short texts, and short
+    answers, at 3.4, 16 and 124 million parameters. What no way of scoring can do without is given
+    beside, and the memory of a fresh process. At size tiny the command takes seconds and its
+    numbers mean nothing.
+
+    Parameters
+    ----------
+    output
+        File that the section joins; without it the JSON goes to stdout.
+    size
+        124m: all three models, half an hour on one thread; tiny: a rehearsal.
+    device
+        cpu, cuda or cuda:N.
+    pairs
+        Rounds in which both are timed; 7 by default, 3 at size tiny.
+    """
+    return _measure(["adapter"], size=size, device=device, pairs=pairs, output=output)
 
 
 @bench.command

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from sentinel_research.bench import run
 from sentinel_research.bench.files import read_file, to_json
 from sentinel_research.bench.run import bench
-from sentinel_research.bench.schema import Comparison, SpeedFile
+from sentinel_research.bench.schema import SpeedFile
+from sentinel_research.bench.schema_base import Comparison
 from sentinel_research.bench.timing import Sample, compare
 from sentinel_research.errors import UsageError
 

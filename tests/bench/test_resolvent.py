@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from sentinel_research.bench.resolvent import exponent_of
-from sentinel_research.bench.schema import Comparison, SpeedFile
+from sentinel_research.bench.schema import SpeedFile
+from sentinel_research.bench.schema_base import Comparison
 from sentinel_research.bench.show import lines_of
 from sentinel_research.bench.timing import Sample, compare
 from sentinel_research.cli import main

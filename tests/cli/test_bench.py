@@ -10,7 +10,8 @@ from typing import Any, NoReturn
 import pytest
 
 from sentinel_research.bench import run
-from sentinel_research.bench.schema import Section, SpeedFile
+from sentinel_research.bench.schema import SpeedFile
+from sentinel_research.bench.schema_base import Section
 from sentinel_research.cli import main
 from sentinel_research.record import Check
 from tests.cli.conftest import REHEARSAL

@@ -45,6 +45,7 @@ FLOORS = {
     "lm_eval_plugin": 0,
     "downstream_command": 5,
     "finetune": 5,
+    "testing": 5,
     "mamba_vs_bk": 5,
 }
 HEAVY = {"torch", "transformers", "datasets", "lm_eval", "matplotlib", "scipy", "pandas"}

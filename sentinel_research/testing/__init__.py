@@ -1,0 +1,1 @@
+"""What other projects test their adapters with; pytest loads `plugin` where this is installed."""
