@@ -47,7 +47,7 @@ _PRODUCTS = 8
 
 
 def bench_adapter(size: Size, device: str, num_pairs: int) -> AdapterSection:
-    """Time every workload in turns, and run the largest ones once in fresh processes."""
+    """Time every workload in turns, and those of the largest model once in fresh processes."""
     # lm-eval says for each adapter that its model was loaded before
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     watch = Watch(device, torch.float32)
@@ -60,8 +60,10 @@ def bench_adapter(size: Size, device: str, num_pairs: int) -> AdapterSection:
     comparisons.append(_generation(size, device, num_pairs))
     has_meaning = SCALES[size].has_meaning
     # each takes two new processes
-    heaviest = WORKLOADS[size] if has_meaning else WORKLOADS[size][:1]
-    memory = tuple(_memory(one, size, device) for one in heaviest)
+    heaviest = WORKLOADS[size][-1].width if has_meaning else WORKLOADS[size][0].name
+    memory = tuple(
+        _memory(one, size, device) for one in WORKLOADS[size] if one.name.startswith(heaviest)
+    )
     return AdapterSection(
         conditions=watch.conditions(),
         model=workloads[-1].model,

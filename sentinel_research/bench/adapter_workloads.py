@@ -42,7 +42,9 @@ class Workload:
     is_rolling: bool = False
     """Whether whole texts are scored instead of four choices behind each question."""
     text_length: float = 0.0
-    """Median tokens of a text; lengths are log-normal."""
+    """Mean tokens of a text; lengths have a gamma distribution."""
+    spread: float = 0.6
+    """Standard deviation of the lengths by their mean."""
     max_length: int = 1024
     """Tokens that the model reads at once."""
 
@@ -69,8 +71,8 @@ class Workload:
         """The same every time."""
         rng = np.random.default_rng(0)
         if self.is_rolling:
-            # the spread of the lengths of sentences in SST-2 and PTB
-            lengths = np.exp(rng.normal(np.log(self.text_length), 0.6, self.num_documents))
+            shape = self.spread**-2
+            lengths = rng.gamma(shape, self.text_length / shape, self.num_documents)
             texts = [(_letters(rng, max(2, int(length))),) for length in lengths]
             return _instances("loglikelihood_rolling", texts)
         header = _letters(rng, self.header_length)
@@ -84,22 +86,29 @@ class Workload:
 _CHOICES = "four choices behind each question, no examples"
 _SHOTS = "four choices behind each question, five examples before it"
 _ROLLING = "whole long texts"
-_SHORT = "whole short texts"
+_SENTENCES = "whole texts as long as sentences of Penn Treebank"
+_PHRASES = "whole texts as long as phrases of SST-2's training split"
 WORKLOADS: dict[Size, tuple[Workload, ...]] = {
     "tiny": (
         Workload("tiny/choices", _CHOICES, 3, None, max_length=200),
         Workload("tiny/few_shot", _SHOTS, 3, None, header_length=30, max_length=200),
         Workload("tiny/rolling", _ROLLING, 2, None, is_rolling=True, text_length=300.0),
-        Workload("tiny/short", _SHORT, 4, None, is_rolling=True, text_length=10.0),
+        Workload("tiny/short", _PHRASES, 4, None, is_rolling=True, text_length=10.0),
     ),
     "124m": (
         Workload("3.4m/choices", _CHOICES, 500, 5.0),
         Workload("16m/choices", _CHOICES, 100, 4.0),
-        Workload("16m/few_shot", _SHOTS, 30, 12.0, header_length=300),
-        Workload("124m/choices", _CHOICES, 40, 2.5),
-        Workload("124m/few_shot", _SHOTS, 20, 4.5, header_length=300),
-        Workload("124m/rolling", _ROLLING, 4, 1.2, is_rolling=True, text_length=1000.0),
-        Workload("124m/short", _SHORT, 96, 3.0, is_rolling=True, text_length=25.0),
+        Workload("16m/few_shot", _SHOTS, 10, 12.0, header_length=300),
+        Workload("124m/choices", _CHOICES, 32, 2.5),
+        Workload("124m/few_shot", _SHOTS, 8, 4.5, header_length=300),
+        Workload("124m/rolling", _ROLLING, 3, 1.2, is_rolling=True, text_length=1200.0),
+        # all tokens are scored: no way of reading them is three times as fast
+        Workload(
+            "124m/sentences", _SENTENCES, 64, 1.2, is_rolling=True, text_length=27.0, spread=0.45
+        ),
+        Workload(
+            "124m/phrases", _PHRASES, 128, 3.0, is_rolling=True, text_length=12.2, spread=0.85
+        ),
     ),
 }
 

@@ -154,9 +154,7 @@ class ScoringLM(HFLM):
         return logits
 
     def _pass_tokens(self) -> float:
-        embeddings = [self.model.get_input_embeddings(), self.model.get_output_embeddings()]
-        sizes = {id(one.weight): one.weight.numel() for one in embeddings if one is not None}
-        num_used = max(1, self.model.num_parameters() - sum(sizes.values()))
+        num_used = max(1, self.model.num_parameters(exclude_embeddings=True))
         started = _START_FLOPS if self.device.type == "cpu" else _START_FLOPS_OF_GPU
         return _WEIGHTS_IN_TOKENS + started / (2 * num_used)
 
