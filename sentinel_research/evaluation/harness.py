@@ -43,6 +43,8 @@ def evaluate(
     from sentinel_research.evaluation.adapter import SentinelLM
     from sentinel_research.evaluation.answer_cache import answering
 
+    # it warns of every model that was loaded before
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
     lm = SentinelLM(
         model,
         tokenizer=tokenizer,
@@ -92,7 +94,6 @@ def evaluate_lm(
     from lm_eval.evaluator import evaluate as lm_evaluate
 
     start = time.perf_counter()
-    logging.getLogger("lm_eval").setLevel(logging.ERROR)
     tasks = _load_tasks(spec)
     results = lm_evaluate(
         lm, tasks, limit=spec.limit, bootstrap_iters=_BOOTSTRAP_SAMPLES, log_samples=True

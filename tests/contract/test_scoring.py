@@ -54,6 +54,17 @@ def test_scores_are_those_of_stock_on_every_family(family: str, batch_size: int)
     _assert_same(tiny_model(family), MIX, batch_size)
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_side_that_a_tokenizer_pads_on_changes_no_score(side: str) -> None:
+    model = tiny_model("gpt2")
+    expected = scores(adapters(model, 1)[1], MIX)
+    _, ours = adapters(model, 3)
+    ours.tokenizer.padding_side = side
+    assert [value for value, _ in scores(ours, MIX)] == pytest.approx(
+        [value for value, _ in expected], abs=TOLERANCE
+    )
+
+
 @pytest.mark.parametrize("batch_size", [1, 3, 8])
 @pytest.mark.parametrize("family", [*FAMILIES, *RECURRENT])
 def test_shared_beginnings_change_no_score_on_any_family(
