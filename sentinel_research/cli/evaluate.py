@@ -19,8 +19,8 @@ class EvaluateRequest(Spec):
     """Examples in the prompt; each task's own by default."""
     limit: int | None = None
     """Only the first documents of every task, for a quick look."""
-    batch_size: int | None = None
-    """Windows or requests per forward pass."""
+    batch_size: int | Literal["auto"] | None = None
+    """Windows or requests per forward pass; auto takes more of them while that is faster."""
     max_length: int | None = None
     """Window in tokens; the model's context by default."""
     prefix_token_id: int | None = None

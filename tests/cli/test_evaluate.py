@@ -80,6 +80,16 @@ def test_other_keys_of_a_recipe_are_set_as_in_a_run(
     assert "evaluate.limit 3 command line" in shown
 
 
+def test_batch_size_can_be_found_while_measuring(model: str, tmp_path: Path) -> None:
+    words = [*FLAGS, "--batch_size", "auto", "--output", str(tmp_path / "out")]
+    assert main(["evaluate", model, *words]) == 0
+    (cell,) = RunRecord.read(tmp_path / "out").cells
+    assert cell.evaluation is not None
+    assert cell.evaluation.scoring is not None
+    # three windows are fewer than it begins with
+    assert cell.evaluation.scoring["batch_size"] == 8
+
+
 @pytest.mark.parametrize(
     ("words", "why"),
     [
