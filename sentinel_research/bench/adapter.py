@@ -30,7 +30,7 @@ from sentinel_research.bench.schema_base import Comparison, Size
 from sentinel_research.bench.timing import Action, compare, measure
 from sentinel_research.errors import SentinelError
 from sentinel_research.evaluation.adapter import SentinelLM
-from sentinel_research.evaluation.prefixes import Continuation, new_tokens
+from sentinel_research.evaluation.scores.prefixes import Continuation, new_tokens
 from sentinel_research.memory import PeakMemory
 from sentinel_research.models.layout import structure_of
 from sentinel_research.record import Check

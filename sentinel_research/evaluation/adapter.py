@@ -21,18 +21,18 @@ from transformers import PreTrainedModel
 from sentinel_research import distributed
 from sentinel_research.errors import DataError, UsageError, did_you_mean
 from sentinel_research.evaluation.answer_cache import answers_fingerprint, open_table
-from sentinel_research.evaluation.answers import answer
 from sentinel_research.evaluation.arguments import (
     PRUNING_ARGUMENTS,
     kept_bytes,
     prune_spec_from_args,
 )
 from sentinel_research.evaluation.coverage import Coverage
-from sentinel_research.evaluation.division import exchange, shares
 from sentinel_research.evaluation.limits import check_limits, counted_cuts
 from sentinel_research.evaluation.perplexity import RollingLogLikelihood
 from sentinel_research.evaluation.request_cache import refuse_request_cache
+from sentinel_research.evaluation.scores.division import exchange, shares
 from sentinel_research.evaluation.scoring_lm import DEFAULT_KV_CACHE_MIB, ScoringLM
+from sentinel_research.evaluation.writing.answers import answer
 from sentinel_research.specs import ModelSpec
 
 # options of HFLM that change how weights are loaded: then HFLM loads them
@@ -105,7 +105,7 @@ class SentinelLM(ScoringLM):
         self.answers_of: str | None = None
         refuse_request_cache()
         super().__init__(pretrained, logits_cache=False, **kwargs)
-        # every process has all documents, and `division` says what it computes
+        # every process has all documents, and `scores.division` says what it computes
         self._rank, self._world_size = 0, 1
 
     def _get_config(self, pretrained: str, *, revision: str = "main", **kwargs: Any) -> None:

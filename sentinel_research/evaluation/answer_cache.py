@@ -25,9 +25,9 @@ from sqlitedict import SqliteDict
 
 from sentinel_research import distributed
 from sentinel_research.errors import DataError, UsageError
-from sentinel_research.evaluation.long_answers import Request, Score
 from sentinel_research.evaluation.perplexity import RollingLogLikelihood
-from sentinel_research.evaluation.prefixes import Continuation
+from sentinel_research.evaluation.scores.long_answers import Request, Score
+from sentinel_research.evaluation.scores.prefixes import Continuation
 from sentinel_research.models.fingerprint import model_fingerprint, tokenizer_fingerprint
 
 _WINDOW = "sentinel_window"

@@ -1,4 +1,4 @@
-"""lm-eval's HFLM, scoring continuations by `scoring` and not by its own loop."""
+"""lm-eval's HFLM, scoring continuations by `scores.scorer` and not by its own loop."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
@@ -12,14 +12,14 @@ from tqdm import tqdm
 
 from sentinel_research import distributed
 from sentinel_research.evaluation.answer_cache import KeptScores
-from sentinel_research.evaluation.batch_size import BatchSize
 from sentinel_research.evaluation.caches import goes_on
-from sentinel_research.evaluation.division import exchange, shares
 from sentinel_research.evaluation.limits import check_lengths, counted_cuts
-from sentinel_research.evaluation.long_answers import Request, split_answers
-from sentinel_research.evaluation.paths import PathCaches
-from sentinel_research.evaluation.prefixes import Continuation, new_tokens, reading_trees
-from sentinel_research.evaluation.scoring import Limits, Score, Scorer
+from sentinel_research.evaluation.scores.batch_size import BatchSize
+from sentinel_research.evaluation.scores.division import exchange, shares
+from sentinel_research.evaluation.scores.long_answers import Request, split_answers
+from sentinel_research.evaluation.scores.paths import PathCaches
+from sentinel_research.evaluation.scores.prefixes import Continuation, new_tokens, reading_trees
+from sentinel_research.evaluation.scores.scorer import Limits, Score, Scorer
 
 # what a pass costs beside its tokens: all weights are read once, and the layers are started; as
 # measured at 124 M parameters on a processor, and for a GPU that computes a thousand times faster

@@ -6,7 +6,7 @@ import numpy as np
 from lm_eval.models.huggingface import HFLM
 
 from sentinel_research.evaluation.adapter import SentinelLM
-from sentinel_research.evaluation.prefixes import Continuation
+from sentinel_research.evaluation.scores.prefixes import Continuation
 from sentinel_research.models.tiny import byte_tokenizer
 
 LENGTH = 24

@@ -16,7 +16,7 @@ from transformers import PhiConfig, PhiForCausalLM, PreTrainedModel, PreTrainedT
 
 from sentinel_research.errors import DataError, UsageError
 from sentinel_research.evaluation.adapter import SentinelLM
-from sentinel_research.evaluation.answers import CONTINUOUS
+from sentinel_research.evaluation.writing.answers import CONTINUOUS
 from sentinel_research.models.agency import add_agency
 from sentinel_research.models.tiny import FAMILIES, RECURRENT, VOCAB_SIZE, tiny_model
 from sentinel_research.pruning import prune

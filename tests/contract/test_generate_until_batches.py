@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from sentinel_research.evaluation import batch_size
+from sentinel_research.evaluation.scores import batch_size
 from sentinel_research.models.tiny import tiny_model
 from tests.contract.test_generate_until import _adapter, _distinct_requests, _passes, _stock
 

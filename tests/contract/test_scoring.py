@@ -8,9 +8,9 @@ import torch
 from hypothesis import given, settings, strategies
 from transformers import AutoModelForCausalLM, FalconMambaConfig, Mamba2Config, MambaConfig
 
-from sentinel_research.evaluation import prefixes
 from sentinel_research.evaluation.caches import goes_on
-from sentinel_research.evaluation.prefixes import Node, reading_trees
+from sentinel_research.evaluation.scores import prefixes
+from sentinel_research.evaluation.scores.prefixes import Node, reading_trees
 from sentinel_research.models.agency import add_agency
 from sentinel_research.models.tiny import FAMILIES, RECURRENT, tiny_model
 from sentinel_research.pruning import prune

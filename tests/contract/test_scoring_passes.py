@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from sentinel_research.errors import UsageError
-from sentinel_research.evaluation import batch_size, prefixes
 from sentinel_research.evaluation.adapter import SentinelLM
-from sentinel_research.evaluation.batch_size import BatchSize
-from sentinel_research.evaluation.paths import PathCaches
+from sentinel_research.evaluation.scores import batch_size, prefixes
+from sentinel_research.evaluation.scores.batch_size import BatchSize
+from sentinel_research.evaluation.scores.paths import PathCaches
 from sentinel_research.models.tiny import byte_tokenizer, tiny_model
 from tests.contract.scores import adapters, few_shot, read_by, scores
 

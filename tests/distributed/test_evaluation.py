@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sentinel_research.errors import SentinelError
-from sentinel_research.evaluation.division import exchange, shares
+from sentinel_research.evaluation.scores.division import exchange, shares
 from sentinel_research.models import save
 from sentinel_research.models.tiny import byte_tokenizer, tiny_model
 from tests.contract.scores import adapters, read_by, scores

@@ -5,7 +5,7 @@ import torch
 from transformers import DynamicCache, PreTrainedModel, QuantizedCache
 
 from sentinel_research.evaluation.caches import empty_cache, given
-from sentinel_research.evaluation.columns import fit, has_known_columns, join
+from sentinel_research.evaluation.writing.columns import fit, has_known_columns, join
 from sentinel_research.models.tiny import FAMILIES, RECURRENT, tiny_model
 
 

@@ -19,9 +19,9 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
-from sentinel_research.evaluation.batch_size import BatchSize
 from sentinel_research.evaluation.caches import empty_cache, given, select_rows
-from sentinel_research.evaluation.columns import fit, join
+from sentinel_research.evaluation.scores.batch_size import BatchSize
+from sentinel_research.evaluation.writing.columns import fit, join
 
 REFILL_FRACTION = 0.5
 """Free places in a batch before waiting prompts are read: a pass for each would cost more."""

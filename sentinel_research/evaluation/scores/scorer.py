@@ -20,9 +20,9 @@ from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from sentinel_research.evaluation.batch_size import BatchSize
-from sentinel_research.evaluation.paths import NOTHING, Past, PathCaches
-from sentinel_research.evaluation.prefixes import Node, Wanted
+from sentinel_research.evaluation.scores.batch_size import BatchSize
+from sentinel_research.evaluation.scores.paths import NOTHING, Past, PathCaches
+from sentinel_research.evaluation.scores.prefixes import Node, Wanted
 
 Score = tuple[float, bool]
 """Log-likelihood in nats, and whether every token is the likeliest."""

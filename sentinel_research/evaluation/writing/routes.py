@@ -19,8 +19,8 @@ from transformers.generation.stopping_criteria import EosTokenCriteria, MaxLengt
 
 from sentinel_research.errors import UsageError
 from sentinel_research.evaluation.caches import cache_name
-from sentinel_research.evaluation.columns import has_known_columns
-from sentinel_research.evaluation.greedy import Ending
+from sentinel_research.evaluation.writing.columns import has_known_columns
+from sentinel_research.evaluation.writing.greedy import Ending
 from sentinel_research.models.anatomy import ANATOMIES, family_of
 from sentinel_research.models.sentinel import SentinelConfig
 

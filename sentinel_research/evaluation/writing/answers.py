@@ -4,7 +4,7 @@ A request's text is the one that transformers' `generate` writes for it alone. l
 decodes a batch until its last row has stopped; here rows leave when they stop (`greedy`). Whatever
 else is asked for (sampling, beams, penalties, by the request or by the checkpoint's generation
 configuration), and families that nobody has looked at, take lm-eval's loop, and the answers say so.
-`answer_routes.route` decides, and nothing else does.
+`routes.route` decides, and nothing else does.
 """
 
 import json
@@ -24,10 +24,10 @@ from lm_eval.models.utils import (
 from tqdm import tqdm
 
 from sentinel_research.errors import DataError, UsageError
-from sentinel_research.evaluation.answer_routes import check_generates, route
-from sentinel_research.evaluation.batch_size import BatchSize
-from sentinel_research.evaluation.greedy import Ending, GreedyWriter
 from sentinel_research.evaluation.limits import report_cut
+from sentinel_research.evaluation.scores.batch_size import BatchSize
+from sentinel_research.evaluation.writing.greedy import Ending, GreedyWriter
+from sentinel_research.evaluation.writing.routes import check_generates, route
 
 CONTINUOUS = "continuous batching"
 """What `Answers.ways` calls `GreedyWriter`."""

@@ -1,0 +1,1 @@
+"""Texts that tasks ask a model to write."""
