@@ -176,6 +176,8 @@ class AdapterWorkload(Row):
     """Time that the floor takes at that rate, by the median processor time of ours."""
     largest_difference: float
     """Of a log-likelihood from stock's, nats."""
+    allowed_difference: float = 1e-4
+    """1e-4 nats and half a float32 step of the largest log-likelihood: stock adds up in float32."""
     same_greedy: bool
     """Whether all greedy flags agree with stock's."""
 
