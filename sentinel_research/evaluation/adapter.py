@@ -30,7 +30,6 @@ from sentinel_research.evaluation.coverage import Coverage
 from sentinel_research.evaluation.limits import check_limits, counted_cuts
 from sentinel_research.evaluation.perplexity import RollingLogLikelihood
 from sentinel_research.evaluation.request_cache import refuse_request_cache
-from sentinel_research.evaluation.scores.division import exchange, shares
 from sentinel_research.evaluation.scoring_lm import DEFAULT_KV_CACHE_MIB, ScoringLM
 from sentinel_research.evaluation.writing.answers import answer
 from sentinel_research.specs import ModelSpec
@@ -106,6 +105,7 @@ class SentinelLM(ScoringLM):
         refuse_request_cache()
         super().__init__(pretrained, logits_cache=False, **kwargs)
         # every process has all documents, and `scores.division` says what it computes
+        self._has_parts_of_layers = bool(kwargs.get("tp_plan"))
         self._rank, self._world_size = 0, 1
 
     def _get_config(self, pretrained: str, *, revision: str = "main", **kwargs: Any) -> None:
@@ -208,11 +208,14 @@ class SentinelLM(ScoringLM):
         is_quiet = disable_tqdm or self._quiet or not distributed.is_main()
         stock = functools.partial(super().generate_until, disable_tqdm=is_quiet)
         asked = [request.args for request in requests]
-        part = shares([len(prompt) for prompt, _ in asked])[distributed.process_index()]
-        with counted_cuts():
+
+        def own(part: range) -> list[str]:
             found = answer(self, [requests[one] for one in part], stock, is_quiet=is_quiet)
-        self._ways += found.ways
-        return exchange(found.texts, asked)
+            self._ways += found.ways
+            return found.texts
+
+        with counted_cuts():
+            return self._divided([len(prompt) for prompt, _ in asked], asked, own)
 
     def loglikelihood_rolling(
         self, requests: list[Instance], disable_tqdm: bool = False

@@ -14,6 +14,8 @@ from sentinel_research.models.anatomy import ANATOMIES, family_of
 from sentinel_research.models.mamba import ScanMixer
 from sentinel_research.models.sentinel import SentinelConfig
 
+KNOWN_FAMILIES = frozenset({*ANATOMIES, "mamba", "mamba2", SentinelConfig.model_type})
+"""Families whose caches somebody has looked at."""
 # what families call the state that they carry
 _NAMES = ("cache_params", "past_key_values")
 
@@ -41,7 +43,7 @@ def goes_on(model: PreTrainedModel) -> bool:
         return model.device.type == "cpu" and all(isinstance(one, ScanMixer) for one in mixers)
     if family == "mamba2":
         return model.device.type == "cpu"
-    return family in ANATOMIES or family == SentinelConfig.model_type
+    return family in KNOWN_FAMILIES
 
 
 def empty_cache(model: PreTrainedModel) -> Cache:

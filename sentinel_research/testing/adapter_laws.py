@@ -148,13 +148,14 @@ def test_kept_answers_are_those_of_the_same_model(
     """As lm-eval's `--use_cache` keeps them; refusing to keep any is right too."""
     other = tiny_model("gpt2", seed=1)
     own = scores(built(make_adapter, other), PAIRS)
-    try:
-        for model in (judged_model, other):
-            kept = CachingLM(built(make_adapter, model), str(tmp_path / "answers.db"))
-            found = list(kept.loglikelihood(requests("loglikelihood", PAIRS)))
-            kept.dbdict.close()
-    except Exception as error:
-        pytest.skip(f"the adapter keeps no answers: {error}")
+    for model in (judged_model, other):
+        adapter = built(make_adapter, model)
+        try:
+            kept = CachingLM(adapter, str(tmp_path / "answers.db"))
+        except Exception as error:
+            pytest.skip(f"the adapter keeps no answers: {error}")
+        found = list(kept.loglikelihood(requests("loglikelihood", PAIRS)))
+        kept.dbdict.close()
     assert_near(found, own)
 
 

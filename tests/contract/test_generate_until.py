@@ -1,106 +1,52 @@
 """Texts that tasks ask for are those that transformers' `generate` writes for each prompt alone."""
 
-import functools
 import itertools
-from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings, strategies
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import PhiConfig, PhiForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PhiConfig, PhiForCausalLM, PreTrainedModel
 
 from sentinel_research.errors import DataError, UsageError
-from sentinel_research.evaluation.adapter import SentinelLM
 from sentinel_research.evaluation.writing.answers import CONTINUOUS
 from sentinel_research.models.agency import add_agency
 from sentinel_research.models.tiny import FAMILIES, RECURRENT, VOCAB_SIZE, tiny_model
 from sentinel_research.pruning import prune
 from sentinel_research.specs import AgencySpec, PruneSpec
+from tests.contract.texts import (
+    EOS,
+    LENGTH,
+    adapter,
+    distinct_requests,
+    legible,
+    mixed,
+    passes_of,
+    some_prompts,
+    stock,
+    texts_asked,
+)
 from tests.models.agency import disturb
-
-LENGTH = 40
-EOS = 257
-# "cab" spans tokens or lies inside of one, "\n\n" mostly spans two
-UNTIL = ["cab", "\n\n"]
-
-
-@functools.cache
-def legible() -> PreTrainedTokenizerFast:
-    """Single characters, and words of `abc`, spaces and line ends, for all ids."""
-    rng = np.random.default_rng(0)
-    symbols = {chr(code): None for code in range(33, 127)}
-    # the byte-level names of a space and of the end of a line
-    symbols |= {"\u0120": None, "\u010a": None}
-    while len(symbols) < VOCAB_SIZE - 1:
-        if len(symbols) == EOS:
-            symbols["<eos>"] = None
-        symbols["".join(rng.choice(list("abc\u0120\u010a"), rng.integers(2, 5)))] = None
-    symbols["<pad>"] = None
-    vocabulary = {symbol: index for index, symbol in enumerate(symbols)}
-    assert vocabulary["<eos>"] == EOS
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        clean_up_tokenization_spaces=False,
-        eos_token="<eos>",
-        pad_token="<pad>",
-    )
-
-
-def _requests(prompts: list[str], **options: Any) -> list[Instance]:
-    return [
-        Instance("generate_until", {}, (prompt, {"until": list(UNTIL), **options}), place)
-        for place, prompt in enumerate(prompts)
-    ]
-
-
-def _prompts() -> list[str]:
-    """Of 1 to 60 tokens; those of more than 24 are cut where 16 are asked for."""
-    rng = np.random.default_rng(1)
-    lengths = (1, 2, 3, 30, 7, 9, 1, 60, 4, 24, 25)
-    return ["".join(rng.choice(list("abc \nxyz?"), length)) for length in lengths]
-
-
-def _mixed() -> list[Instance]:
-    """Two kinds of options in turns, and the first prompt again."""
-    prompts = _prompts()
-    long, short = _requests(prompts, max_gen_toks=16), _requests(prompts, max_gen_toks=5)
-    return [*[both[place % 2] for place, both in enumerate(zip(long, short, strict=True))], long[0]]
-
-
-def _stock(model: PreTrainedModel, requests: list[Instance], batch_size: int = 1) -> list[str]:
-    options = {"batch_size": batch_size, "max_length": LENGTH}
-    return HFLM(model, tokenizer=legible(), **options).generate_until(requests, disable_tqdm=True)
-
-
-def _adapter(model: PreTrainedModel, batch_size: int = 3, **options: Any) -> SentinelLM:
-    options = {"max_length": LENGTH, **options}
-    return SentinelLM(model, tokenizer=legible(), batch_size=batch_size, quiet=True, **options)
 
 
 def _assert_as_alone(model: PreTrainedModel, requests: list[Instance], *sizes: int) -> None:
-    expected = _stock(model, requests)
+    expected = stock(model, requests)
     for batch_size in sizes:
-        lm = _adapter(model, batch_size)
+        lm = adapter(model, batch_size)
         assert lm.generate_until(requests) == expected
         assert lm.get_model_info()["sentinel_answered_by"] == {CONTINUOUS: len(requests)}
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, *RECURRENT])
 def test_text_is_the_one_written_for_the_prompt_alone_in_every_family(family: str) -> None:
-    _assert_as_alone(tiny_model(family), _mixed(), 1, 3, 8)
+    _assert_as_alone(tiny_model(family), mixed(), 1, 3, 8)
 
 
 def test_texts_of_the_law_stop_at_different_steps() -> None:
     """Or the law would say little."""
-    texts = _stock(tiny_model("llama"), _requests(_prompts(), max_gen_toks=16))
+    texts = stock(tiny_model("llama"), texts_asked(some_prompts(), max_gen_toks=16))
     lengths = {len(legible().encode(text)) for text in texts}
     assert len(lengths) >= 4
 
@@ -111,26 +57,26 @@ def test_text_of_a_pruned_model_is_the_one_written_alone(family: str, form: Any)
     spec = PruneSpec(
         scorer="random", fraction=0.4, granularity=("head", "neuron"), form=form, seed=3
     )
-    _assert_as_alone(prune(tiny_model(family), spec).model, _mixed(), 3)
+    _assert_as_alone(prune(tiny_model(family), spec).model, mixed(), 3)
 
 
 def test_layer_without_heads_counts_the_columns_of_rows_that_join() -> None:
     spec = PruneSpec(scorer="random", fraction=0.8, granularity=("head",), seed=0)
     model = prune(tiny_model("llama"), spec).model
-    _assert_as_alone(model, _mixed(), 3)
+    _assert_as_alone(model, mixed(), 3)
 
 
 @pytest.mark.parametrize("gate", ["static", "input", "hard_concrete"])
 @pytest.mark.parametrize("family", ["gpt2", "bloom"])
 def test_text_of_a_model_with_agency_is_the_one_written_alone(family: str, gate: Any) -> None:
     model = disturb(add_agency(tiny_model(family), AgencySpec(gate=gate)))
-    _assert_as_alone(model, _mixed(), 3)
+    _assert_as_alone(model, mixed(), 3)
 
 
 def test_model_with_a_frozen_baseline_writes_as_alone() -> None:
     spec = AgencySpec.model_validate({"gate": "static", "skips": True, "baseline": "other"})
     model = add_agency(tiny_model("llama"), spec, baseline=tiny_model("llama", seed=1))
-    _assert_as_alone(disturb(model), _mixed(), 3)
+    _assert_as_alone(disturb(model), mixed(), 3)
 
 
 @given(
@@ -144,7 +90,9 @@ def test_text_of_any_request_is_the_one_written_alone(
     prompts: list[str], until: list[str], max_gen_toks: int, batch_size: int
 ) -> None:
     model = tiny_model("gpt2", n_positions=LENGTH)
-    _assert_as_alone(model, _requests(prompts, until=until, max_gen_toks=max_gen_toks), batch_size)
+    _assert_as_alone(
+        model, texts_asked(prompts, until=until, max_gen_toks=max_gen_toks), batch_size
+    )
 
 
 def test_end_tokens_of_the_checkpoint_end_a_text() -> None:
@@ -153,8 +101,8 @@ def test_end_tokens_of_the_checkpoint_end_a_text() -> None:
     alone = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=6)
     third = int(alone[0, ids.shape[1] + 2])
     model.generation_config.eos_token_id = [EOS, third]
-    requests = _requests(["abc", *_prompts()], until=[], max_gen_toks=16)
-    texts = _stock(model, requests)
+    requests = texts_asked(["abc", *some_prompts()], until=[], max_gen_toks=16)
+    texts = stock(model, requests)
     assert len(texts[0]) < len(legible().decode(alone[0, ids.shape[1] :]))
     _assert_as_alone(model, requests, 3)
 
@@ -171,12 +119,12 @@ def test_what_the_checkpoints_generation_configuration_asks_for_is_done_by_trans
     name: str, value: Any, reason: str
 ) -> None:
     model = tiny_model("gpt2")
-    requests = _requests(_prompts(), max_gen_toks=6)
-    plain = _stock(model, requests)
+    requests = texts_asked(some_prompts(), max_gen_toks=6)
+    plain = stock(model, requests)
     setattr(model.generation_config, name, value)
-    lm = _adapter(model)
+    lm = adapter(model)
     found = lm.generate_until(requests)
-    assert found == _stock(model, requests)
+    assert found == stock(model, requests)
     assert (found == plain) == (name == "max_time")
     (way,) = lm.get_model_info()["sentinel_answered_by"]
     assert way == f"transformers' generate: {reason} is asked for"
@@ -184,18 +132,18 @@ def test_what_the_checkpoints_generation_configuration_asks_for_is_done_by_trans
 
 def test_checkpoint_that_samples_by_default_is_greedy_where_the_request_is() -> None:
     model = tiny_model("gpt2")
-    requests = _requests(_prompts(), max_gen_toks=6)
-    plain = _stock(model, requests)
+    requests = texts_asked(some_prompts(), max_gen_toks=6)
+    plain = stock(model, requests)
     model.generation_config.update(do_sample=True, temperature=5.0)
-    assert _adapter(model).generate_until(requests) == plain == _stock(model, requests)
+    assert adapter(model).generate_until(requests) == plain == stock(model, requests)
 
 
 def test_samples_are_those_of_stock_with_the_same_seed() -> None:
     model = tiny_model("llama")
     options = {"do_sample": True, "temperature": 1.5, "top_k": 50, "top_p": 0.9}
-    requests = _requests(_prompts(), max_gen_toks=6, **options)
-    lm, found = _adapter(model, 3), []
-    for write in (lm.generate_until, lambda asked: _stock(model, asked, 3)):
+    requests = texts_asked(some_prompts(), max_gen_toks=6, **options)
+    lm, found = adapter(model, 3), []
+    for write in (lm.generate_until, lambda asked: stock(model, asked, 3)):
         with torch.random.fork_rng():
             torch.manual_seed(0)
             found.append(write(requests))
@@ -210,9 +158,9 @@ def test_family_that_nobody_looked_at_is_written_by_transformers() -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = PhiForCausalLM(PhiConfig(vocab_size=VOCAB_SIZE, intermediate_size=16, **sizes))
-    requests = _requests(_prompts(), max_gen_toks=6)
-    lm = _adapter(model.eval())
-    assert lm.generate_until(requests) == _stock(model, requests)
+    requests = texts_asked(some_prompts(), max_gen_toks=6)
+    lm = adapter(model.eval())
+    assert lm.generate_until(requests) == stock(model, requests)
     (way,) = lm.get_model_info()["sentinel_answered_by"]
     assert "family phi is not known" in way
 
@@ -220,38 +168,17 @@ def test_family_that_nobody_looked_at_is_written_by_transformers() -> None:
 @pytest.mark.parametrize("kind", ["text", "token"])
 def test_thoughts_are_left_out_as_by_stock(kind: str) -> None:
     model = tiny_model("llama")
-    requests = _requests(_prompts(), until=["zz"], max_gen_toks=16)
+    requests = texts_asked(some_prompts(), until=["zz"], max_gen_toks=16)
     ids = torch.tensor([legible().encode(requests[3].args[0])])[:, 16 - LENGTH :]
     alone = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=6)
     token = int(alone[0, -1])
     end = {"think_end_token": legible().decode(token) if kind == "text" else token}
-    plain = _adapter(model).generate_until(requests)
+    plain = adapter(model).generate_until(requests)
     stock = HFLM(model, tokenizer=legible(), batch_size=1, max_length=LENGTH, **end)
-    found = _adapter(model, **end).generate_until(requests)
+    found = adapter(model, **end).generate_until(requests)
     assert found == stock.generate_until(requests, disable_tqdm=True)
     # more than the space that lm-eval strips in any case
     assert len(found[3]) < len(plain[3].lstrip())
-
-
-def _passes(model: PreTrainedModel, write: Callable[[], object]) -> list[tuple[int, int]]:
-    """Rows and tokens of every forward pass."""
-    seen: list[tuple[int, int]] = []
-
-    def note(_: Any, args: Any, kwargs: Any) -> None:
-        ids = args[0] if args else kwargs["input_ids"]
-        seen.append(tuple(ids.shape))
-
-    handle = model.register_forward_pre_hook(note, with_kwargs=True)
-    write()
-    handle.remove()
-    return seen
-
-
-def _distinct_requests() -> list[Instance]:
-    """Twice the prompts of more than a token, no two equal."""
-    prompts = [prompt for prompt in _prompts() if len(prompt) > 1]
-    prompts += [prompt + "?!"[place % 2] for place, prompt in enumerate(prompts)]
-    return _requests(prompts, max_gen_toks=16)
 
 
 def _num_steps(passes: list[tuple[int, int]]) -> int:
@@ -260,9 +187,9 @@ def _num_steps(passes: list[tuple[int, int]]) -> int:
 
 
 def test_rows_that_have_stopped_leave_and_waiting_ones_take_their_places() -> None:
-    model, requests = tiny_model("mamba2"), _distinct_requests()
-    lm = _adapter(model, 8)
-    passes = _passes(model, lambda: lm.generate_until(requests))
+    model, requests = tiny_model("mamba2"), distinct_requests()
+    lm = adapter(model, 8)
+    passes = passes_of(model, lambda: lm.generate_until(requests))
     assert max(rows for rows, _ in passes) == 8
     # rows that were there before go on beside those that have just been read
     assert any(
@@ -273,12 +200,12 @@ def test_rows_that_have_stopped_leave_and_waiting_ones_take_their_places() -> No
 
 @pytest.mark.parametrize("family", ["llama", "mamba2"])
 def test_no_row_decodes_a_token_more_than_alone(family: str) -> None:
-    model, requests = tiny_model(family), _distinct_requests()
-    ours = _passes(model, lambda: _adapter(model, 8).generate_until(requests))
-    alone = _passes(model, lambda: _stock(model, requests))
+    model, requests = tiny_model(family), distinct_requests()
+    ours = passes_of(model, lambda: adapter(model, 8).generate_until(requests))
+    alone = passes_of(model, lambda: stock(model, requests))
     assert _num_steps(ours) == _num_steps(alone)
     # stock goes on until the last row of a batch has stopped
-    assert _num_steps(ours) < 0.75 * _num_steps(_passes(model, lambda: _stock(model, requests, 8)))
+    assert _num_steps(ours) < 0.75 * _num_steps(passes_of(model, lambda: stock(model, requests, 8)))
 
 
 def test_phrase_that_spans_tokens_ends_a_row_where_it_is_complete() -> None:
@@ -286,22 +213,22 @@ def test_phrase_that_spans_tokens_ends_a_row_where_it_is_complete() -> None:
     ids = torch.tensor([legible().encode(prompt)])
     alone = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=12)
     third, fourth = (legible().decode(token) for token in alone[0, ids.shape[1] + 2 :][:2])
-    requests = _requests([prompt], until=[third + fourth], max_gen_toks=12)
-    passes = _passes(model, lambda: _adapter(model).generate_until(requests))
+    requests = texts_asked([prompt], until=[third + fourth], max_gen_toks=12)
+    passes = passes_of(model, lambda: adapter(model).generate_until(requests))
     # the first new token comes from reading the prompt
     assert passes == [(1, ids.shape[1]), (1, 1), (1, 1), (1, 1)]
 
 
 def test_equal_prompts_are_written_once() -> None:
     model = tiny_model("gpt2")
-    requests = _requests(["abc", "ab", "abc", "abc"], max_gen_toks=4, until=[])
-    passes = _passes(model, lambda: _adapter(model, 8).generate_until(requests))
+    requests = texts_asked(["abc", "ab", "abc", "abc"], max_gen_toks=4, until=[])
+    passes = passes_of(model, lambda: adapter(model, 8).generate_until(requests))
     assert {rows for rows, _ in passes} == {2}
 
 
 def test_prompts_are_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    lm = _adapter(tiny_model("gpt2"), 8)
-    requests, encoded = _requests(_prompts(), max_gen_toks=4), []
+    lm = adapter(tiny_model("gpt2"), 8)
+    requests, encoded = texts_asked(some_prompts(), max_gen_toks=4), []
     encode = lm.tok_batch_encode
 
     def note(texts: list[str], **options: Any) -> Any:
@@ -311,18 +238,18 @@ def test_prompts_are_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lm, "tok_batch_encode", note)
     monkeypatch.setattr(lm, "tok_encode", lambda *_: pytest.fail("encoded again"))
     lm.generate_until(requests)
-    assert encoded == _prompts()
+    assert encoded == some_prompts()
 
 
 def test_every_text_is_told_to_lm_evals_cache_with_its_request() -> None:
-    lm, told = _adapter(tiny_model("gpt2")), []
+    lm, told = adapter(tiny_model("gpt2")), []
 
     class Hook:
         def add_partial(self, *args: Any) -> None:
             told.append(args)
 
     lm.cache_hook = Hook()
-    requests = _requests(["abc", "b", "abc"], max_gen_toks=4)
+    requests = texts_asked(["abc", "b", "abc"], max_gen_toks=4)
     texts = lm.generate_until(requests)
     expected = [
         ("generate_until", one.args, text) for one, text in zip(requests, texts, strict=True)
@@ -336,20 +263,20 @@ def test_model_that_cannot_write_is_refused_by_name(
     lacks: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = tiny_model("gpt2")
-    lm = _adapter(model)
+    lm = adapter(model)
     if lacks == "generate":
         monkeypatch.setattr(model, "can_generate", lambda: False)
     else:
         monkeypatch.setattr(model, "forward", lambda input_ids: input_ids)
     with pytest.raises(UsageError, match="GPT2LMHeadModel cannot write texts"):
-        lm.generate_until(_requests(["abc"], max_gen_toks=4))
+        lm.generate_until(texts_asked(["abc"], max_gen_toks=4))
 
 
 def test_answer_that_leaves_no_room_for_its_prompt_is_refused() -> None:
     with pytest.raises(UsageError, match="max_gen_toks = 40 leaves no room"):
-        _adapter(tiny_model("gpt2")).generate_until(_requests(["abc"], max_gen_toks=LENGTH))
+        adapter(tiny_model("gpt2")).generate_until(texts_asked(["abc"], max_gen_toks=LENGTH))
 
 
 def test_prompt_without_a_token_is_refused() -> None:
     with pytest.raises(DataError, match="the prompt '' has no token"):
-        _adapter(tiny_model("gpt2")).generate_until(_requests(["abc", ""], max_gen_toks=4))
+        adapter(tiny_model("gpt2")).generate_until(texts_asked(["abc", ""], max_gen_toks=4))

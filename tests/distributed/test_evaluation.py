@@ -87,7 +87,7 @@ def test_every_process_reads_its_part_and_knows_all_scores(
     for process in ("0", "1"):
         monkeypatch.setenv("RANK", process)
         monkeypatch.setattr(
-            "sentinel_research.evaluation.scoring_lm.exchange",
+            "sentinel_research.evaluation.scores.division.exchange",
             lambda own, asked: told.extend(own) or [*told, *told][: len(asked)],
         )
         found = scores(ours, pairs)
@@ -96,6 +96,20 @@ def test_every_process_reads_its_part_and_knows_all_scores(
         [value for value, _ in alone], abs=TOLERANCE
     )
     assert ours.scoring["num_processes"] == 2
+
+
+def test_processes_that_divide_the_layers_all_read_everything(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, pairs = tiny_model("gpt2"), [([one, 1, 2, 3], [one]) for one in range(6)]
+    _, ours = adapters(model, 8)
+    ours._has_parts_of_layers = True
+    expected = scores(ours, pairs)
+    seen = read_by(model)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    assert scores(ours, pairs) == expected
+    assert seen == [(6, 4)]
 
 
 def test_processes_that_ask_different_things_are_told_apart(

@@ -5,12 +5,31 @@ process, and stop where a process gets none; and what is shared by documents of 
 be read twice. Here every process has all documents, prompts and, in the end, answers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import Any
 
 from sentinel_research import distributed
 from sentinel_research.errors import SentinelError
+
+
+def divided(
+    costs: Sequence[float], asked: Sequence[Any], answer: Callable[[range], list[Any]]
+) -> list[Any]:
+    """Answer a list of questions, each in one process.
+
+    Args:
+        costs: Of each question.
+        asked: The questions, alike in every process.
+        answer: Answers those at some places, in JSON types.
+
+    Returns:
+        All answers, in order.
+
+    Raises:
+        SentinelError: see `exchange`.
+    """
+    return exchange(answer(shares(costs)[distributed.process_index()]), asked)
 
 
 def shares(costs: Sequence[float]) -> list[range]:

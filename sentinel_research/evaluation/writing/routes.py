@@ -18,13 +18,11 @@ from transformers.generation.configuration_utils import GenerationMode
 from transformers.generation.stopping_criteria import EosTokenCriteria, MaxLengthCriteria
 
 from sentinel_research.errors import UsageError
-from sentinel_research.evaluation.caches import cache_name
+from sentinel_research.evaluation.caches import KNOWN_FAMILIES, cache_name
 from sentinel_research.evaluation.writing.columns import has_known_columns
 from sentinel_research.evaluation.writing.greedy import Ending
-from sentinel_research.models.anatomy import ANATOMIES, family_of
-from sentinel_research.models.sentinel import SentinelConfig
+from sentinel_research.models.anatomy import family_of
 
-_FAMILIES = frozenset({*ANATOMIES, "mamba", "mamba2", SentinelConfig.model_type})
 _CACHES = ("past_key_values", "cache_params")
 # what `generate` hands to a decoding method, besides the cache, for a prompt without padding
 _PLAIN = frozenset({"attention_mask", "position_ids", "use_cache", "logits_to_keep", *_CACHES})
@@ -73,7 +71,7 @@ def route(
         options: Everything else that the requests ask for.
     """
     family = family_of(lm.model.config)
-    if family not in _FAMILIES or cache_name(lm.model) is None:
+    if family not in KNOWN_FAMILIES or cache_name(lm.model) is None:
         return Route(None, f"family {family} is not known to decode rows of different lengths")
     # the total length of prompt and text depends on the prompt
     foreign = {"max_length", "custom_generate"} & options.keys()
