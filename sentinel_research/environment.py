@@ -52,7 +52,7 @@ def environment(device: str) -> dict[str, Any]:
     for package in _PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
-    return {
+    found = {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "machine": platform.machine(),
@@ -61,3 +61,10 @@ def environment(device: str) -> dict[str, Any]:
         "packages": versions,
         "git": _git_state(),
     }
+    if device.startswith("cuda"):
+        import torch
+
+        # one that is not there is refused where the model is loaded
+        if (torch.device(device).index or 0) < torch.cuda.device_count():
+            found["device_name"] = torch.cuda.get_device_name(device)
+    return found

@@ -56,6 +56,10 @@ class DivergedError(SentinelError):
         self.report = report
 
 
+class BaselineError(SentinelError):
+    """A kept baseline is damaged, was edited by hand, or is not there."""
+
+
 class CheckFailedError(SentinelError):
     """A result was measured and contradicts something that must hold (a leak, a broken law)."""
 

@@ -68,7 +68,7 @@ def load_recipe(name: str, overrides: Iterable[str] = ()) -> ResolvedRecipe:
         UsageError: for an unknown recipe, file, key or value.
     """
     path = _find(name)
-    return _resolve(_read(path), path, overrides)
+    return _resolve(read_yaml(path), path, overrides)
 
 
 def load_training(
@@ -85,7 +85,7 @@ def load_training(
         UsageError: for an unknown recipe, key or value, or one that trains no single model.
     """
     path = Path("command line") if name is None else _find(name)
-    content = {} if name is None else _read(path)
+    content = {} if name is None else read_yaml(path)
     if "compare" in content:
         raise UsageError(
             f"the recipe {path.name} compares architectures and trains no single one",
@@ -239,15 +239,25 @@ def _find(name: str) -> Path:
     )
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path, spec: type[BaseModel] = Recipe) -> dict[str, Any]:
+    """The mapping in a YAML file; no key is given twice, and there is no code in it.
+
+    Args:
+        path: The file.
+        spec: What it is to become, for the message.
+
+    Raises:
+        UsageError: if it cannot be read, or is no mapping.
+    """
+    kind = spec.__name__.lower()
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"cannot read the recipe {path}: {error}", "a recipe is YAML") from error
+        raise UsageError(f"cannot read the {kind} {path}: {error}", f"a {kind} is YAML") from error
     if not isinstance(content, dict):
         raise UsageError(
-            f"{path}: a recipe is a mapping of keys, got {type(content).__name__}",
-            f"its keys are {', '.join(Recipe.model_fields)}",
+            f"{path}: a {kind} is a mapping of keys, got {type(content).__name__}",
+            f"its keys are {', '.join(spec.model_fields)}",
         )
     return content
 

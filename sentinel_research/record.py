@@ -61,7 +61,12 @@ class EvaluationReport(_Part):
     not_measured: dict[str, str] = Field(default_factory=dict)
     """`task/metric` -> reason, for metrics a task declares but did not return."""
     task_hashes: dict[str, str]
-    """lm-eval's hash of the documents, prompts and targets of each task."""
+    """Hash of the documents, prompts and targets of each task, in order, by lm-eval's hash of
+    each."""
+    document_hashes: dict[str, str] = Field(default_factory=dict)
+    """The same of the documents only; empty in records that were written before it was kept."""
+    prompt_hashes: dict[str, str] = Field(default_factory=dict)
+    """The same of the prompts and targets only; empty as above."""
     num_documents: dict[str, int]
     """Documents evaluated, per task."""
     datasets: list[dict[str, Any]] = Field(default_factory=list)

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 
 import sentinel_research
+from sentinel_research.cli.baseline import baseline
 from sentinel_research.cli.bench import bench
 from sentinel_research.cli.downstream import downstream
 from sentinel_research.cli.evaluate import evaluate
@@ -22,6 +23,7 @@ app = App(
     # Ctrl-C is answered in one place, `main`
     suppress_keyboard_interrupt=False,
 )
+app.command(baseline)
 app.command(bench)
 app.command(downstream)
 app.command(evaluate)

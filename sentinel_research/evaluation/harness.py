@@ -18,6 +18,8 @@ from sentinel_research.specs import EvalSpec
 # documents longer than this are stored by their hash: runs never hold copies of books
 _MAX_LOGGED_CHARACTERS = 2000
 _BOOTSTRAP_SAMPLES = 1000
+# lm-eval's hashes of one document, its prompt and its target
+_ASKED = ("doc_hash", "prompt_hash", "target_hash")
 
 
 def evaluate(
@@ -104,7 +106,9 @@ def evaluate_lm(
     return EvaluationReport(
         measurements=_measurements(results, undefined),
         not_measured={**_not_measured(results), **undefined},
-        task_hashes={task: _task_hash(rows) for task, rows in samples.items()},
+        task_hashes={task: _hash_of(rows, _ASKED) for task, rows in samples.items()},
+        document_hashes={task: _hash_of(rows, _ASKED[:1]) for task, rows in samples.items()},
+        prompt_hashes={task: _hash_of(rows, _ASKED[1:]) for task, rows in samples.items()},
         num_documents={
             task: len({row["doc_id"] for row in rows}) for task, rows in samples.items()
         },
@@ -203,13 +207,13 @@ def _not_measured(results: Mapping[str, Any]) -> dict[str, str]:
     return missing
 
 
-def _task_hash(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Fingerprint of what was asked: documents, prompts and targets, in order."""
+def _hash_of(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> str:
+    """Fingerprint of what was asked, in order."""
     import hashlib
 
     digest = hashlib.sha256()
     for row in rows:
-        digest.update((row["doc_hash"] + row["prompt_hash"] + row["target_hash"]).encode())
+        digest.update("".join(row[key] for key in keys).encode())
     return digest.hexdigest()[:16]
 
 

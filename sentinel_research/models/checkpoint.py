@@ -164,8 +164,8 @@ def read_json(path: Path) -> dict[str, object]:
     return content
 
 
-def hash_weights(files: list[Path]) -> dict[str, str]:
-    """SHA-256 of every weight file, by file name."""
+def hash_files(files: list[Path]) -> dict[str, str]:
+    """SHA-256 of every file's content, by file name."""
     hashes = {}
     for path in files:
         digest = hashlib.sha256()

@@ -22,7 +22,7 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor, nn
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from sentinel_research.errors import UsageError
 from sentinel_research.models.kernels import kernels_of
@@ -35,6 +35,7 @@ _LIBRARIES = ("torch", "transformers", "tokenizers", "lm-eval")
 _PLAIN = (bool, int, float, str, bytes, type(None), torch.dtype, torch.device)
 # where a model or a tokenizer was found says nothing about what it computes
 _ORIGIN = ("_name_or_path", "name_or_path", "is_local", "local_files_only")
+_WRITTEN_BY = ("transformers_version",)
 # what earlier calls left there
 _LEFT_BEHIND = ("truncation", "padding")
 
@@ -89,6 +90,19 @@ def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
             dropped = {*_ORIGIN, *(_LEFT_BEHIND if path.name == "tokenizer.json" else ())}
             kept = {key: value for key, value in content.items() if key not in dropped}
             _add_plainly(digest, [path.name, kept])
+    return digest.hexdigest()
+
+
+def config_fingerprint(config: PretrainedConfig) -> str:
+    """Sixty-four hex digits of what a configuration says beside its class's defaults.
+
+    Args:
+        config: Of any model; where it was found and the version that wrote it are not part of it.
+    """
+    said = config.to_diff_dict()
+    kept = {key: value for key, value in said.items() if key not in (*_ORIGIN, *_WRITTEN_BY)}
+    digest = hashlib.sha256()
+    _add_plainly(digest, kept)
     return digest.hexdigest()
 
 

@@ -20,9 +20,10 @@ from sentinel_research.models.agency import add_agency, describe_agency
 from sentinel_research.models.checkpoint import (
     check_checkpoint,
     find_folder,
-    hash_weights,
+    hash_files,
     read_json,
 )
+from sentinel_research.models.fingerprint import config_fingerprint
 from sentinel_research.models.kernels import kernels_of
 from sentinel_research.models.layout import is_pruned, structure_of
 from sentinel_research.models.mamba import use_scan
@@ -60,8 +61,9 @@ def load_stored(spec: ModelSpec) -> Loaded:
 
     Returns:
         Model, tokenizer, and a report: `pretrained`, `model_type`, `num_parameters`, `dtype`,
-        `device`, `attn_implementation`, `kernels`, `weights_sha256` per file, and for a pruned
-        checkpoint `kept_heads` and `pruning`, for a gated one `agency`.
+        `device`, `attn_implementation`, `kernels`, `weights_sha256` and `tokenizer_sha256` per
+        file, `config_sha256`, and for a pruned checkpoint `kept_heads` and `pruning`, for a gated
+        one `agency`.
 
     Raises:
         UsageError: if the spec names an architecture instead, or an absent device.
@@ -88,7 +90,9 @@ def load_stored(spec: ModelSpec) -> Loaded:
         "device": str(model.device),
         "attn_implementation": model.config._attn_implementation,
         "kernels": kernels_of(model),
-        "weights_sha256": hash_weights(files),
+        "weights_sha256": hash_files(files),
+        "tokenizer_sha256": hash_files(_tokenizer_files(spec)),
+        "config_sha256": config_fingerprint(model.config),
     }
     if is_pruned(model.config):
         layers = structure_of(model.config).layers
@@ -163,6 +167,15 @@ def load_tokenizer(spec: ModelSpec) -> PreTrainedTokenizerBase:
         raise CheckpointError(
             f"cannot load a tokenizer from {folder}: {_first_line(error)}", hint
         ) from error
+
+
+def _tokenizer_files(spec: ModelSpec) -> list[Path]:
+    """The files that `load_tokenizer` reads; none for bytes, which are the package's own."""
+    if spec.tokenizer == BYTES:
+        return []
+    name = spec.tokenizer or str(spec.pretrained)
+    folder = find_folder(name, spec.revision if name == spec.pretrained else "main")
+    return [path for name in _TOKENIZER_FILES if (path := folder / name).is_file()]
 
 
 def _is_plain(folder: Path) -> bool:

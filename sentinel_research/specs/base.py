@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -17,7 +18,11 @@ class Frozen(BaseModel):
 class Spec(Frozen):
     """Base of all specs."""
 
+    CHANGES_NO_NUMBER: ClassVar[frozenset[str]] = frozenset()
+    """Fields that say what is done with the numbers, not how they come about."""
+
     def fingerprint(self) -> str:
-        """Sixteen hex digits of the SHA-256 of the canonical JSON of this spec."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, allow_nan=False)
+        """Sixteen hex digits of the SHA-256 of the canonical JSON of what numbers depend on."""
+        asked = self.model_dump(mode="json", exclude=set(self.CHANGES_NO_NUMBER))
+        canonical = json.dumps(asked, sort_keys=True, allow_nan=False)
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]

@@ -1,12 +1,13 @@
 """Everything one run needs, from model to report."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 from typing_extensions import Self
 
 from sentinel_research.specs.base import Spec
+from sentinel_research.specs.baseline import BaselineSpec
 from sentinel_research.specs.compare import CompareSpec
 from sentinel_research.specs.corpus import CorpusSpec
 from sentinel_research.specs.downstream import DownstreamSpec
@@ -72,6 +73,8 @@ class EvalSpec(Spec):
 class Recipe(Spec):
     """Everything one run needs, from model to report."""
 
+    CHANGES_NO_NUMBER: ClassVar[frozenset[str]] = frozenset({"baseline"})
+
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     """Short name; also the default name of the run folder."""
     description: str
@@ -97,6 +100,8 @@ class Recipe(Spec):
     """Fine-tuning of finished models on the tasks of `evaluate`, instead of one model."""
     evaluate: EvalSpec
     """The measurement."""
+    baseline: BaselineSpec | None = None
+    """What the run is a baseline for (`sentinel baseline`); null for none."""
 
     @model_validator(mode="after")
     def _sections_fit(self) -> Self:

@@ -27,6 +27,7 @@ FLOORS = {
     "pruning": 3,
     "training": 3,
     "evaluation": 3,
+    "baselines": 4,
     "reporting": 4,
     "pipeline": 5,
     "bench": 5,
