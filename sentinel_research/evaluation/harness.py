@@ -12,6 +12,7 @@ from sentinel_research import distributed
 from sentinel_research.data.task_documents import evaluated_provenance
 from sentinel_research.data.tasks import find_tasks
 from sentinel_research.errors import SentinelError
+from sentinel_research.evaluation.perplexity import RollingLogLikelihood
 from sentinel_research.record import EvaluationReport, Measurement, write_atomically
 from sentinel_research.specs import EvalSpec
 
@@ -106,9 +107,9 @@ def evaluate_lm(
     return EvaluationReport(
         measurements=_measurements(results, undefined),
         not_measured={**_not_measured(results), **undefined},
-        task_hashes={task: _hash_of(rows, _ASKED) for task, rows in samples.items()},
-        document_hashes={task: _hash_of(rows, _ASKED[:1]) for task, rows in samples.items()},
-        prompt_hashes={task: _hash_of(rows, _ASKED[1:]) for task, rows in samples.items()},
+        task_hashes={task: task_hash(rows) for task, rows in samples.items()},
+        document_hashes={task: task_hash(rows, _ASKED[:1]) for task, rows in samples.items()},
+        prompt_hashes={task: task_hash(rows, _ASKED[1:]) for task, rows in samples.items()},
         num_documents={
             task: len({row["doc_id"] for row in rows}) for task, rows in samples.items()
         },
@@ -207,8 +208,8 @@ def _not_measured(results: Mapping[str, Any]) -> dict[str, str]:
     return missing
 
 
-def _hash_of(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> str:
-    """Fingerprint of what was asked, in order."""
+def task_hash(rows: Sequence[Mapping[str, Any]], keys: Sequence[str] = _ASKED) -> str:
+    """Fingerprint of what was asked: documents, prompts and targets, in order of the samples."""
     import hashlib
 
     digest = hashlib.sha256()
@@ -226,10 +227,24 @@ def _store_samples(
     stored = {}
     for task, rows in samples.items():
         path = folder / f"samples_{task}.jsonl"
-        lines = [json.dumps(_strict(_shortened(row)), allow_nan=False) for row in rows]
+        lines = [
+            json.dumps(_strict({**_shortened(row), **_windows(row)}), allow_nan=False)
+            for row in rows
+        ]
         write_atomically(path, "\n".join(lines) + "\n")
         stored[task] = path.name
     return stored
+
+
+def _windows(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The windows of a text's log-likelihood, whose sum alone is in `filtered_resps`."""
+    (answer, *_) = row["filtered_resps"]
+    if not isinstance(answer, RollingLogLikelihood):
+        return {}
+    return {
+        "window_log_likelihoods": answer.window_log_likelihoods,
+        "window_num_tokens": answer.window_num_tokens,
+    }
 
 
 def _shortened(value: Any) -> Any:

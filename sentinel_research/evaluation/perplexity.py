@@ -87,6 +87,15 @@ class Scored(NamedTuple):
     """Its words, UTF-8 bytes or tokens."""
 
 
+class Partition(NamedTuple):
+    """What is resampled in place of a corpus."""
+
+    parts: np.ndarray
+    """Log-likelihood in nats and number of units, a row each."""
+    kind: Literal["documents", "blocks of windows"]
+    """What a row is."""
+
+
 class LeakCheck(NamedTuple):
     """Whether a model did better than the source of the text, which no causal model can."""
 
@@ -232,20 +241,32 @@ def _loss(items: Sequence[Scored]) -> float:
     return -sum(log_likelihood for log_likelihood, _ in items) / num_units
 
 
-def _resampled_losses(items: Sequence[Scored]) -> np.ndarray | None:
-    """Bootstrap replicates of `_loss`; None if the items do not allow any."""
+def partition(items: Sequence[Scored]) -> Partition | None:
+    """What is resampled: documents if there are enough, else blocks of consecutive windows.
+
+    Args:
+        items: Every document's share; those without units are left out.
+
+    Returns:
+        None if the documents are few and their windows unknown, or the blocks are too few.
+    """
     filled = [item for item in items if item[1] > 0]
     if len(filled) >= MIN_DOCUMENTS:
         parts = np.array([[float(total), units] for total, units in filled])
-    else:
-        found = _blocks(filled)
-        if found is None:
-            return None
-        parts = found
+        return Partition(parts, "documents")
+    found = _blocks(filled)
+    return None if found is None else Partition(found, "blocks of windows")
+
+
+def _resampled_losses(items: Sequence[Scored]) -> np.ndarray | None:
+    """Bootstrap replicates of `_loss`; None if the items do not allow any."""
+    found = partition(items)
+    if found is None:
+        return None
     rng = np.random.default_rng(_SEED)
-    share = np.full(len(parts), 1 / len(parts))
-    weights = rng.multinomial(len(parts), share, size=NUM_RESAMPLES)
-    totals = weights @ parts
+    share = np.full(len(found.parts), 1 / len(found.parts))
+    weights = rng.multinomial(len(found.parts), share, size=NUM_RESAMPLES)
+    totals = weights @ found.parts
     return -totals[:, 0] / totals[:, 1]
 
 

@@ -11,6 +11,7 @@ from statistics import median
 import pytest
 
 from sentinel_research.cli import main
+from sentinel_research.evaluation import read_samples
 from sentinel_research.evaluation.scoring_lm import ScoringLM
 from sentinel_research.models import save
 from sentinel_research.models.tiny import byte_tokenizer, tiny_model
@@ -46,6 +47,19 @@ def test_every_metric_is_printed_and_recorded(
         metric = name.split("/")[1]
         assert any(line.split()[:2] == ["sentinel_synthetic", metric] for line in lines)
     assert (output / "report.html").exists()
+
+
+def test_samples_have_the_windows_of_every_text(model: str, tmp_path: Path) -> None:
+    assert main(["evaluate", model, *FLAGS, "--output", str(tmp_path)]) == 0
+    (cell,) = RunRecord.read(tmp_path).cells
+    assert cell.evaluation is not None
+    rows = read_samples(tmp_path / cell.evaluation.samples["sentinel_synthetic"])
+    assert len(rows) == 3
+    for row in rows:
+        assert len(row["window_num_tokens"]) > 1
+        assert sum(row["window_num_tokens"]) == row["token_perplexity"][1]
+        # the same numbers, summed in the same order
+        assert sum(row["window_log_likelihoods"]) == row["token_perplexity"][0]
 
 
 def test_second_command_measures_nothing_again(
