@@ -10,6 +10,7 @@ _PUBLIC = {
     "Recipe": "sentinel_research.specs",
     "RunRecord": "sentinel_research.record",
     "architecture": "sentinel_research.registry",
+    "compare": "sentinel_research.judgement",
     "evaluate": "sentinel_research.evaluation",
     "load": "sentinel_research.pruning",
     "prune": "sentinel_research.pruning",

@@ -24,6 +24,7 @@ MAJORITY = "majority class"
 BEFORE = ", before"
 """Behind the name of an arm that was not fine-tuned."""
 Status = Literal["started", "done", "failed"]
+_HINT = "pass a folder written by `sentinel run`, or another --output"
 
 
 class _Part(BaseModel):
@@ -224,24 +225,37 @@ class RunRecord(_Part):
             UsageError: if the file is missing, is not a record, or is of another version.
         """
         path = folder / RECORD_FILE
-        hint = "pass a folder written by `sentinel run`, or another --output"
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            return cls.parse(path.read_text(encoding="utf-8"), path)
+        except OSError as error:
+            raise UsageError(f"cannot read {path}: {error.strerror}", _HINT) from error
+
+    @classmethod
+    def parse(cls, text: str, path: Path) -> "RunRecord":
+        """The record that a file holds.
+
+        Args:
+            text: What is in it.
+            path: The file, for messages.
+
+        Raises:
+            UsageError: if it is not a record, or is of another version.
+        """
+        try:
+            content = json.loads(text)
             version = content.get("schema_version")
             if version != SCHEMA_VERSION:
                 raise UsageError(
                     f"{path} has schema version {version}, this package reads {SCHEMA_VERSION}",
-                    hint,
+                    _HINT,
                 )
             return cls.model_validate(content)
-        except OSError as error:
-            raise UsageError(f"cannot read {path}: {error.strerror}", hint) from error
         except (json.JSONDecodeError, AttributeError) as error:
-            raise UsageError(f"{path} is not a run record: {error}", hint) from error
+            raise UsageError(f"{path} is not a run record: {error}", _HINT) from error
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
-            raise UsageError(f"{path}: `{where}`: {first['msg']}", hint) from error
+            raise UsageError(f"{path}: `{where}`: {first['msg']}", _HINT) from error
 
 
 def now() -> str:

@@ -8,6 +8,7 @@ from cyclopts import App, Parameter
 import sentinel_research
 from sentinel_research.cli.baseline import baseline
 from sentinel_research.cli.bench import bench
+from sentinel_research.cli.compare import compare
 from sentinel_research.cli.downstream import downstream
 from sentinel_research.cli.evaluate import evaluate
 from sentinel_research.cli.finetune import finetune
@@ -25,6 +26,7 @@ app = App(
 )
 app.command(baseline)
 app.command(bench)
+app.command(compare)
 app.command(downstream)
 app.command(evaluate)
 app.command(finetune)

@@ -35,7 +35,7 @@ class Option(NamedTuple):
     """Whether it was predicted to be right."""
 
 
-class _Sums(NamedTuple):
+class Sums(NamedTuple):
     """Sums over options and questions, one or many of each."""
 
     hits: Shaped[np.ndarray, "..."]
@@ -55,7 +55,7 @@ def f1_of_options(items: Sequence[Option]) -> float:
         >>> f1_of_options([Option(0, 0, True, True), Option(0, 0, False, True)])
         0.6666666666666666
     """
-    return float(_f1(_total(items)))
+    return float(f1_of_sums(_total(items)))
 
 
 def exact_questions(items: Sequence[Option]) -> float:
@@ -65,49 +65,49 @@ def exact_questions(items: Sequence[Option]) -> float:
         >>> exact_questions([Option(0, 0, True, True), Option(0, 1, False, True)])
         0.5
     """
-    return float(_exact(_total(items)))
+    return float(exact_of_sums(_total(items)))
 
 
 def multirc_score(items: Sequence[Option]) -> float:
     """SuperGLUE's score of MultiRC: the mean of both."""
-    return float(_score(_total(items)))
+    return float(score_of_sums(_total(items)))
 
 
 def f1_of_options_stderr(items: Sequence[Option]) -> StandardError:
     """Bootstrap standard error of `f1_of_options`; "N/A" below 10 paragraphs."""
-    return _stderr(items, _f1)
+    return _stderr(items, f1_of_sums)
 
 
 def exact_questions_stderr(items: Sequence[Option]) -> StandardError:
     """Bootstrap standard error of `exact_questions`; "N/A" below 10 paragraphs."""
-    return _stderr(items, _exact)
+    return _stderr(items, exact_of_sums)
 
 
 def multirc_score_stderr(items: Sequence[Option]) -> StandardError:
     """Bootstrap standard error of `multirc_score`; "N/A" below 10 paragraphs."""
-    return _stderr(items, _score)
+    return _stderr(items, score_of_sums)
 
 
-def _f1(sums: _Sums) -> Any:
+def f1_of_sums(sums: Sums) -> Any:
     return 2 * sums.hits / np.maximum(sums.marked, 1)
 
 
-def _exact(sums: _Sums) -> Any:
+def exact_of_sums(sums: Sums) -> Any:
     return sums.solved / sums.questions
 
 
-def _score(sums: _Sums) -> Any:
-    return (_f1(sums) + _exact(sums)) / 2
+def score_of_sums(sums: Sums) -> Any:
+    return (f1_of_sums(sums) + exact_of_sums(sums)) / 2
 
 
-def _total(items: Sequence[Option]) -> _Sums:
+def _total(items: Sequence[Option]) -> Sums:
     if not len(items):
         raise UsageError("no options to score", "Give at least one.")
-    return _Sums(*_by_paragraph(items).sum(0))
+    return Sums(*sums_by_paragraph(items).sum(0))
 
 
-def _by_paragraph(items: Sequence[Option]) -> Float[np.ndarray, "paragraphs 4"]:
-    """The fields of `_Sums`, for each paragraph."""
+def sums_by_paragraph(items: Sequence[Option]) -> Float[np.ndarray, "paragraphs 4"]:
+    """The fields of `Sums`, for each paragraph."""
     options = [Option(*item) for item in items]
     paragraphs = cluster_numbers(option.paragraph for option in options)
     questions = cluster_numbers((option.paragraph, option.question) for option in options)
@@ -126,5 +126,5 @@ def _by_paragraph(items: Sequence[Option]) -> Float[np.ndarray, "paragraphs 4"]:
     return np.stack(columns, axis=1).astype(np.float64)
 
 
-def _stderr(items: Sequence[Option], statistic: Callable[[_Sums], Any]) -> StandardError:
-    return clustered_stderr(_by_paragraph(items), lambda sums: statistic(_Sums(*sums.T)))
+def _stderr(items: Sequence[Option], statistic: Callable[[Sums], Any]) -> StandardError:
+    return clustered_stderr(sums_by_paragraph(items), lambda sums: statistic(Sums(*sums.T)))

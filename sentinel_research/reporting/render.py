@@ -57,7 +57,7 @@ def render_markdown(page: Page) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["as_table"] = _as_table
+    environment.filters["as_table"] = markdown_table
     environment.filters["as_code"] = _as_code
     # what a macro returns was escaped inside it
     environment.filters["as_markup"] = MarkdownText
@@ -83,7 +83,8 @@ def _escape_value(value: Any) -> str:
     return value if isinstance(value, MarkdownText) else escape_markdown(str(value))
 
 
-def _as_table(table: Table) -> MarkdownText:
+def markdown_table(table: Table) -> MarkdownText:
+    """A table in Markdown, its text escaped."""
     lines = [
         [escape_markdown(header) for header in table.headers],
         ["---:" if right else "---" for right in table.numeric()],

@@ -11,6 +11,7 @@ from sentinel_research.specs.corpus import CorpusSpec, FilterSpec
 from sentinel_research.specs.downstream import DownstreamSpec
 from sentinel_research.specs.generation import GenerationSpec
 from sentinel_research.specs.granularity import Granularity
+from sentinel_research.specs.judgement import JudgementSpec
 from sentinel_research.specs.long_context import LongContextSpec
 from sentinel_research.specs.model import ModelSpec
 from sentinel_research.specs.prune import (
@@ -38,6 +39,7 @@ __all__ = [
     "GateMode",
     "GenerationSpec",
     "Granularity",
+    "JudgementSpec",
     "LongContextSpec",
     "MatchSpec",
     "Methods",

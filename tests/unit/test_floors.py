@@ -42,6 +42,7 @@ FLOORS = {
     "recoverer": 4,
     "recoveries": 4,
     "inputs": 4,
+    "judgement": 4,
     "trained": 4,
     "lm_eval_plugin": 0,
     "downstream_command": 5,

@@ -1,0 +1,157 @@
+"""The three forms of a comparison."""
+
+import io
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from sentinel_research import compare
+from sentinel_research.judgement import Comparison, Evidence, Finding
+from sentinel_research.judgement.render import WIDTH, Format, print_text, render
+from sentinel_research.specs import JudgementSpec
+from tests.judgement.folders import accuracy, write_run
+
+EVIDENCE = Evidence(
+    first_value=0.775,
+    second_value=0.975,
+    difference=0.2,
+    low=0.05,
+    high=0.35,
+    interval="BCa bootstrap",
+    p_value=0.0222,
+    p_adjusted=0.043,
+    test="exact McNemar",
+    detectable=0.213,
+    num_documents=40,
+    num_units=20,
+    unit="clusters of documents",
+)
+
+
+def _comparison(**finding: object) -> Comparison:
+    fields = {
+        "first": "runs/a:dense",
+        "second": "runs/a:random-0.5",
+        "task": "toy_task",
+        "metric": "acc",
+        "filter": "none",
+        "higher_is_better": True,
+        "verdict": "better",
+        "evidence": EVIDENCE,
+    }
+    return Comparison(
+        spec=JudgementSpec(),
+        num_tests=2,
+        other_metrics={"toy_task": ["f1"]},
+        findings=[Finding.model_validate(fields | finding)],
+    )
+
+
+def test_text_has_every_number_of_a_finding() -> None:
+    text = render(_comparison(), "text")
+    for part in (
+        "runs/a:dense (reference)",
+        "runs/a:random-0.5",
+        "toy_task",
+        "0.7750",
+        "+0.2000",
+        "+0.05000 to +0.3500",
+        "0.022",
+        "0.043",
+        "exact McNemar",
+        "0.2130",
+        "20 clusters",
+        "better",
+        "corrected by Holm",
+        "toy_task: f1",
+        "seed 0",
+    ):
+        assert part in text
+
+
+@pytest.mark.parametrize("length", [8, 60])
+def test_text_fits_eighty_columns_and_keeps_whole_names(length: int) -> None:
+    name = "t" * length
+    text = render(_comparison(task=name), "text")
+    assert max(map(len, text.splitlines())) <= WIDTH
+    # folded over as many lines as it takes
+    assert sum(map(len, re.findall(r"^t+\b", text, re.MULTILINE))) == length
+
+
+def test_text_is_plain_where_it_is_no_terminal() -> None:
+    stream = io.StringIO()
+    print_text(_comparison(), stream)
+    assert "\x1b" not in stream.getvalue()
+
+
+def test_text_has_colour_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    stream = Terminal()
+    print_text(_comparison(), stream)
+    assert "\x1b[32mbetter" in stream.getvalue()
+
+
+def test_verdict_without_a_difference_is_said_aloud() -> None:
+    text = render(_comparison(verdict="no difference found"), "text")
+    assert "no difference" in " ".join(text.split())
+
+
+@pytest.mark.parametrize("form", ["text", "markdown"])
+def test_refusal_has_its_reason(form: Format) -> None:
+    text = render(
+        _comparison(
+            verdict="not comparable", evidence=None, refusal="window", reason="128 against 64"
+        ),
+        form,
+    )
+    assert "toy_task/acc: 128 against 64" in text
+
+
+def test_markdown_escapes_names_and_reasons() -> None:
+    text = render(
+        _comparison(
+            task="a|b",
+            second="runs/<script>:[x](http://y)",
+            verdict="not comparable",
+            evidence=None,
+            refusal="window",
+            reason="`<b>`",
+        ),
+        "markdown",
+    )
+    assert "a\\|b" in text
+    assert "<script>" not in text
+    assert "<b>" not in text
+    assert "[x](" not in text
+
+
+def test_too_few_permutations_for_a_family_are_said() -> None:
+    few = _comparison().model_copy(update={"num_tests": 250})
+    assert "raise --num_resamples" in " ".join(render(few, "text").split())
+    assert "raise" not in render(few.model_copy(update={"num_tests": 249}), "text")
+
+
+def test_markdown_is_one_table_a_pair() -> None:
+    lines = render(_comparison(), "markdown").splitlines()
+    (header,) = (line for line in lines if line.startswith("| task"))
+    row = lines[lines.index(header) + 2]
+    assert row.count("|") == header.count("|")
+    assert "20 clusters of documents (40 documents)" in row
+
+
+def test_json_is_the_schema_and_reads_back(tmp_path: Path) -> None:
+    names = [
+        write_run(tmp_path / name, {"dense": accuracy([place, 1] * 20)})
+        for place, name in enumerate("ab")
+    ]
+    found = compare(names, JudgementSpec(num_resamples=99))
+    text = render(found, "json")
+    assert json.loads(text)["schema_version"] == 1
+    assert Comparison.model_validate_json(text) == found
