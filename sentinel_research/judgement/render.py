@@ -15,6 +15,8 @@ from sentinel_research.reporting.tables import Cell, Table
 Format = Literal["text", "markdown", "json"]
 WIDTH = 80
 """Columns of text that does not go to a terminal."""
+_NAME = 24
+"""Letters of a name that is not broken."""
 _HEADERS: tuple[str, ...] = (
     "task",
     "metric",
@@ -82,8 +84,8 @@ def notes(comparison: Comparison) -> list[str]:
         f"Better and worse are of B, at an adjusted two-sided p below {spec.level:g}."
     )
     terms = (
-        "Intervals are of each comparison alone. Detectable: the true difference that is found "
-        "four times in five at the correction's strictest level. "
+        "Intervals are bootstraps of each comparison alone. Detectable: the true difference that "
+        "is found four times in five at the correction's strictest level. "
         f"{spec.num_resamples:,} resamples, seed {spec.seed}."
     )
     found = [family, terms]
@@ -116,8 +118,10 @@ def _rich_table(findings: list[Finding]) -> Any:
     from rich.text import Text
 
     table = RichTable(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    longest = max(len(name) for one in findings for name in (one.task, _label(one)))
+    # names that leave room for the numbers are kept whole, as they are to be typed again
+    table.add_column("task\nmetric\n", overflow="fold", no_wrap=longest <= _NAME)
     for header in (
-        "task\nmetric\n",
         "A\nB\n",
         "B less A\n95% interval\nby",
         "p\nadjusted\ntest",
@@ -136,9 +140,10 @@ def _rich_table(findings: list[Finding]) -> Any:
 
 
 def _columns(found: Evidence) -> tuple[str, ...]:
+    by = found.interval.removesuffix(" bootstrap")
     return (
         f"{number(found.first_value)}\n{number(found.second_value)}",
-        f"{_signed(found.difference)}\n{_interval(found)}\n{found.interval}",
+        f"{_signed(found.difference)}\n{_interval(found)}\n{by}",
         f"{p_value(found.p_value)}\n{p_value(found.p_adjusted)}\n{found.test}",
         f"{_detectable(found)}\n{found.num_units:,} {found.unit}",
     )

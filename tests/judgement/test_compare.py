@@ -186,6 +186,20 @@ def test_one_seed_gives_equal_numbers_and_another_does_not(tmp_path: Path) -> No
     assert other.findings != compare(names, spec).findings
 
 
+def test_every_task_draws_anew(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    names = [
+        write_run(
+            tmp_path / name,
+            {"dense": dict.fromkeys(("one", "two"), Task({"acc": Metric(None, items)}))},
+        )
+        for name, items in (("a", rng.normal(size=40).tolist()), ("b", [0.0] * 40))
+    ]
+    one, two = (_evidence(finding) for finding in compare(names, FEW).findings)
+    assert one.difference == two.difference
+    assert one.low != two.low
+
+
 @pytest.mark.parametrize(
     ("second", "report", "refusal", "words"),
     [

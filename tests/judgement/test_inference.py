@@ -1,5 +1,7 @@
 """Intervals and p values against values by hand, and against scipy's on the same differences."""
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -7,6 +9,7 @@ from scipy import stats
 from sentinel_research.judgement import inference
 from sentinel_research.judgement.aggregates import AGGREGATES, Joint
 from sentinel_research.judgement.refusal import NotComparableError
+from sentinel_research.metrics import correlation
 
 
 def means(first: np.ndarray, second: np.ndarray) -> Joint:
@@ -22,6 +25,25 @@ def test_permutation_of_few_units_tries_every_swap() -> None:
     # and +1 +2 -4 = -1 is as far out as none but one side's 5 of 8
     joint = means(np.zeros(3), np.array([1.0, 2.0, -4.0]))
     assert inference.permute(joint, 99, [0]).p_value == 2 * 4 / 8
+
+
+def test_permutation_is_of_the_difference_of_the_metric_itself() -> None:
+    rng = np.random.default_rng(4)
+    sides = rng.normal(size=(2, 6, 2))
+
+    def difference(swapped: tuple[int, ...]) -> float:
+        places, which = np.arange(6), np.array(swapped)
+        first, second = sides[which, places], sides[1 - which, places]
+        return correlation.pearson(*second.T) - correlation.pearson(*first.T)
+
+    found = [difference(swapped) for swapped in itertools.product((0, 1), repeat=6)]
+    # rounding must not tell the observed one from itself
+    as_high = np.mean([one >= found[0] - 1e-12 for one in found])
+    as_low = np.mean([one <= found[0] + 1e-12 for one in found])
+    aggregate = AGGREGATES["pearson"]
+    items = [np.array([aggregate.encode(pair.tolist()) for pair in side]) for side in sides]
+    joint = aggregate.join(items[0], items[1], np.arange(6), 6)
+    assert inference.permute(joint, 99, [0]).p_value == min(1.0, 2 * min(as_high, as_low))
 
 
 def test_random_permutations_count_the_observed_one() -> None:
@@ -46,7 +68,7 @@ def test_units_without_a_difference_do_not_change_the_p() -> None:
     first, second = rng.normal(size=12), rng.normal(size=12)
     alone = inference.permute(means(first, second), 9999, [0])
     same = np.linspace(-1, 1, 30)
-    padded = means(np.append(first, same), np.append(second, same))
+    padded = means(np.append(same, first), np.append(same, second))
     assert inference.permute(padded, 9999, [0]).p_value == alone.p_value
 
 
