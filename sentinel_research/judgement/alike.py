@@ -4,8 +4,6 @@ from sentinel_research.judgement.refusal import NotComparableError
 from sentinel_research.judgement.schema import Refusal
 from sentinel_research.judgement.subjects import Pair, Subject
 
-_WORDS = {"task": "task hash (documents, prompts and targets)"}
-
 
 def check_alike(pair: Pair, task: str) -> None:
     """Hold few-shot examples, limit, window and task of two evaluations against each other.
@@ -33,10 +31,22 @@ def check_alike(pair: Pair, task: str) -> None:
         raise NotComparableError(
             next(iter(differ)),
             "; ".join(
-                f"{_WORDS.get(name, name)} differs: {one} against {other}"
+                f"{_asked(pair, task) if name == 'task' else name} differs: {one} against {other}"
                 for name, ((_, one), (_, other)) in differ.items()
             ),
         )
+
+
+def _asked(pair: Pair, task: str) -> str:
+    """What of a task differs, as far as both records keep hashes of its parts."""
+    parts = []
+    for name, hashes in (
+        ("documents", [one.evaluation.document_hashes.get(task) for one in pair]),
+        ("prompts or targets", [one.evaluation.prompt_hashes.get(task) for one in pair]),
+    ):
+        if None in hashes or hashes[0] != hashes[1]:
+            parts.append(name)
+    return f"task hash ({', '.join(parts)})"
 
 
 def _fewshot(subject: Subject, task: str) -> tuple[object, str]:

@@ -21,8 +21,10 @@ class Metric(NamedTuple):
     function: Callable[[Any], Any] | None
     """As the task's YAML names it; None for lm-eval's mean."""
     items: Sequence[Any]
-    """One a document."""
+    """One a document; None where the task returns none."""
     higher_is_better: bool | None = True
+    filtered: Sequence[Any] | None = None
+    """The same behind a filter `strict`, which has rows of its own; null for no filter."""
 
 
 class Task(NamedTuple):
@@ -68,16 +70,21 @@ def _cell(
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
         samples[task] = str(path.relative_to(folder))
         hashes[task] = task_hash(rows)
-        counts[task] = len(rows)
+        counts[task] = len({row["doc_id"] for row in rows})
         measurements += [
             Measurement(
                 task=task,
                 metric=metric,
-                value=float((one.function or np.mean)(one.items)),
+                filter=name,
+                value=float(
+                    (one.function or np.mean)([item for item in items if item is not None])
+                ),
                 stderr=None,
                 higher_is_better=one.higher_is_better,
             )
             for metric, one in content.metrics.items()
+            for name, items in (("none", one.items), ("strict", one.filtered))
+            if items is not None
         ]
     fields: dict[str, Any] = {
         "measurements": measurements,
@@ -107,10 +114,19 @@ def _rows(task: Task) -> list[dict[str, Any]]:
             "prompt_hash": task.prompt,
             "target_hash": "target",
             "metrics": list(task.metrics),
-            **{metric: one.items[place] for metric, one in task.metrics.items()},
+            **{
+                metric: one.items[place]
+                for metric, one in task.metrics.items()
+                if one.items[place] is not None
+            },
         }
         for place, name in enumerate(names)
     ]
+    for metric, one in task.metrics.items():
+        rows += [
+            {**row, "filter": "strict", metric: item}
+            for row, item in zip(rows[:num], one.filtered or (), strict=False)
+        ]
     for row, windows in zip(rows, task.windows or (), strict=False):
         row["window_log_likelihoods"], row["window_num_tokens"] = windows
     return rows

@@ -204,7 +204,7 @@ def test_every_task_draws_anew(tmp_path: Path) -> None:
     ("second", "report", "refusal", "words"),
     [
         ({"num_fewshot": 5}, {}, "few-shot", "0 example(s) against 5 example(s)"),
-        ({"prompt": "prompt "}, {}, "task", "task hash (documents, prompts and targets) differs"),
+        ({"prompt": "prompt "}, {}, "task", "task hash (documents, prompts or targets) differs"),
         ({}, {"max_length": 64}, "window", "128 tokens against 64 tokens"),
         ({}, {"samples": {}}, "no samples", "its record keeps no samples per document"),
         ({}, {"samples": {TASK: "gone.jsonl"}}, "no samples", "gone.jsonl is missing"),
@@ -222,6 +222,16 @@ def test_differing_conditions_are_refused_with_both_values(
     assert (found.verdict, found.refusal) == ("not comparable", refusal)
     assert words in found.reason
     assert found.evidence is None
+
+
+def test_part_of_a_task_that_differs_is_named(pair: Callable[..., Finding]) -> None:
+    kept = [
+        {"document_hashes": {TASK: "same"}, "prompt_hashes": {TASK: name}} for name in ("a", "b")
+    ]
+    found = pair(
+        accuracy([0, 1] * 20), accuracy([1, 1] * 20, prompt="prompt "), a=kept[0], b=kept[1]
+    )
+    assert "task hash (prompts or targets) differs" in found.reason
 
 
 def test_all_differing_conditions_are_named_at_once(pair: Callable[..., Finding]) -> None:
@@ -276,6 +286,27 @@ def test_few_documents_are_refused(pair: Callable[..., Finding], count: int, wor
     found = pair(accuracy([0] * count), accuracy([1] * count))
     assert found.refusal == "too few"
     assert words in found.reason
+
+
+def test_metric_of_other_documents_is_refused(pair: Callable[..., Finding]) -> None:
+    found = pair(accuracy([None, 1, *[0] * 38]), accuracy([1, None, *[1] * 38]))
+    assert found.refusal == "units"
+    assert found.reason == "39 and 39 documents have the metric, 38 of them both"
+
+
+def test_filters_of_one_metric_are_compared_apart(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    names = [
+        write_run(
+            tmp_path / name,
+            {"dense": {TASK: Task({"acc": Metric(None, plain, filtered=[0.0, 1.0] * 20)})}},
+        )
+        for name, plain in (("a", [0.0] * 40), ("b", rng.integers(0, 2, size=40).tolist()))
+    ]
+    spec = FEW.model_copy(update={"metrics": ("acc",)})
+    plain, strict = compare(names, spec).findings
+    assert (plain.filter, plain.verdict) == ("none", "better")
+    assert (strict.filter, strict.refusal) == ("strict", "identical")
 
 
 def test_few_texts_without_windows_are_refused(pair: Callable[..., Finding]) -> None:
