@@ -46,6 +46,14 @@ def test_permutation_is_of_the_difference_of_the_metric_itself() -> None:
     assert inference.permute(joint, 99, [0]).p_value == min(1.0, 2 * min(as_high, as_low))
 
 
+@pytest.mark.parametrize("place", [0, 11])
+def test_single_unit_that_differs_says_nothing(place: int) -> None:
+    first = np.zeros(12)
+    first[place] = 1.0
+    # one of two swaps is as far to either side
+    assert inference.permute(means(first, np.zeros(12)), 99, [0]).p_value == 1.0
+
+
 def test_random_permutations_count_the_observed_one() -> None:
     joint = means(np.zeros(60), np.ones(60))
     # no random swap is as extreme: (1 + 0) / (1 + 99), on both sides
