@@ -88,8 +88,10 @@ def detectable_shift(num_pairs: int, level: float = _LEVEL) -> float:
     return float(optimize.brentq(lacks, 0.0, 2.0 * critical + 1.0))
 
 
-def paired_ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Interval | None:
-    """The ratio of two means with Fieller's 95% interval [1].
+def paired_ratio(
+    numerators: Sequence[float], denominators: Sequence[float], confidence: float = 0.95
+) -> Interval | None:
+    """The ratio of two means with Fieller's interval [1].
 
     The interval holds every ratio `r` for which Student's t test of `numerators - r * denominators`
     finds no difference from 0. It is bounded where the same test tells the denominators from 0, and
@@ -98,6 +100,7 @@ def paired_ratio(numerators: Sequence[float], denominators: Sequence[float]) -> 
     Args:
         numerators: In every repetition, at least two.
         denominators: In the same repetitions, in the same order, with a mean other than 0.
+        confidence: Coverage in (0, 1).
 
     Returns:
         The ratio of the means and its interval; None where the denominators cannot be told from
@@ -129,7 +132,9 @@ def paired_ratio(numerators: Sequence[float], denominators: Sequence[float]) -> 
     scaled = np.divide([numerators, denominators], below)
     # of the residuals of the ratio, whose mean is 0: nothing cancels
     residuals = scaled[0] - ratio * scaled[1]
-    spread = np.cov(residuals, scaled[1]) * float(stats.t.ppf(0.975, num - 1)) ** 2 / num
+    spread = (
+        np.cov(residuals, scaled[1]) * float(stats.t.ppf(0.5 + confidence / 2, num - 1)) ** 2 / num
+    )
     rest = 1 - float(spread[1, 1])
     if rest <= 0:
         return None

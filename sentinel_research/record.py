@@ -210,6 +210,23 @@ class RunRecord(_Part):
         checks = [*self.checks, *(check for cell in self.cells for check in cell.checks)]
         return [check for check in checks if not check.passed]
 
+    def require_sound(self) -> None:
+        """Refuse a run whose numbers nothing may be built on.
+
+        Raises:
+            UsageError: if it is not done, or a check failed.
+        """
+        if self.status != "done":
+            raise UsageError(
+                f"the run '{self.name}' is {self.status}, not done",
+                "the command that started it goes on with it",
+            )
+        for check in self.failed_checks():
+            raise UsageError(
+                f"a check of the run '{self.name}' failed: {check.name}: {check.detail}",
+                "explain that first: its numbers cannot be kept",
+            )
+
     def write(self, folder: Path) -> Path:
         """Write `record.json` into `folder` atomically and return its path; main process only."""
         path = folder / RECORD_FILE

@@ -97,17 +97,7 @@ def accept_record(record: RunRecord, folder: Path, why: str) -> Judged:
 
 def _judge(record: RunRecord, folder: Path) -> Judged:
     asked = spec_of(record)
-    if record.status != "done":
-        raise UsageError(
-            f"the run '{record.name}' is {record.status}, not done",
-            "the command that started it goes on with it",
-        )
-    failed = record.failed_checks()
-    if failed:
-        raise UsageError(
-            f"a check of the run '{record.name}' failed: {failed[0].name}: {failed[0].detail}",
-            "explain that first: its numbers cannot be kept",
-        )
+    record.require_sound()
     measured = baselines_of(record)
     kept = read_baselines(folder, asked.suite, asked.model)
     num_metrics = sum(len(one.metrics) for one in measured)

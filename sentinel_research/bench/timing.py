@@ -129,10 +129,6 @@ def compare(
 def ratio_of(pairs: Sequence[tuple[float, float]]) -> Ratio:
     """The median of the pairs' ratios with its interval.
 
-    The interval runs between two order statistics, the innermost ones that cover the median of
-    independent ratios with 95 percent probability [1]; fewer than 6 pairs cannot, and give their
-    smallest and largest ratio with the probability that those have.
-
     Args:
         pairs: `(measured, alternative)`, at least two.
 
@@ -140,12 +136,26 @@ def ratio_of(pairs: Sequence[tuple[float, float]]) -> Ratio:
         >>> ratio_of([(2.0, 1.0), (3.0, 1.0), (8.0, 2.0)])
         Ratio(median=3.0, low=2.0, high=4.0, coverage=0.75)
     """
-    if len(pairs) < 2:
-        raise ValueError(f"an interval needs at least 2 pairs, got {len(pairs)}")
-    ratios = sorted(measured / alternative for measured, alternative in pairs)
+    return median_interval([measured / alternative for measured, alternative in pairs])
+
+
+def median_interval(values: Sequence[float], confidence: float = _CONFIDENCE) -> Ratio:
+    """The median of independent values with an exact interval.
+
+    It runs between two order statistics, the innermost ones that cover the true median with the
+    probability asked for [1]; where no two do, as with fewer than 6 values and 95 percent, it runs
+    from the smallest to the largest, with the probability that those have.
+
+    Args:
+        values: At least two.
+        confidence: Coverage in (0, 1).
+    """
+    if len(values) < 2:
+        raise ValueError(f"an interval needs at least 2 pairs, got {len(values)}")
+    ratios = sorted(values)
     num, outside = len(ratios), 0
     # P(fewer than k + 1 of n ratios lie below the median) is the tail of Binomial(n, 1/2)
-    while 2 * _tail(num, outside + 1) <= 1 - _CONFIDENCE:
+    while 2 * _tail(num, outside + 1) <= 1 - confidence:
         outside += 1
     return Ratio(
         median=statistics.median(ratios),

@@ -8,6 +8,7 @@ from cyclopts import App, Parameter
 import sentinel_research
 from sentinel_research.cli.baseline import baseline
 from sentinel_research.cli.bench import bench
+from sentinel_research.cli.claims import claims
 from sentinel_research.cli.compare import compare
 from sentinel_research.cli.downstream import downstream
 from sentinel_research.cli.evaluate import evaluate
@@ -26,6 +27,7 @@ app = App(
 )
 app.command(baseline)
 app.command(bench)
+app.command(claims)
 app.command(compare)
 app.command(downstream)
 app.command(evaluate)

@@ -29,6 +29,7 @@ FLOORS = {
     "evaluation": 3,
     "baselines": 4,
     "reporting": 4,
+    "claims": 5,
     "pipeline": 5,
     "bench": 5,
     "cli": 6,
