@@ -8,7 +8,6 @@ from sentinel_research.baselines.measured import baselines_of, spec_of
 from sentinel_research.baselines.store import accept, read_baselines
 from sentinel_research.errors import BaselineError, UsageError
 from sentinel_research.record import RECORD_FILE, RunRecord
-from sentinel_research.reporting.numbers import quantity
 
 
 class Judged(NamedTuple):
@@ -23,6 +22,8 @@ class Judged(NamedTuple):
     """Files that were written or deleted; none when it is only checked."""
 
     def __str__(self) -> str:
+        from sentinel_research.reporting.numbers import quantity
+
         whole = f"{self.suite}/{self.model}: {self.num_metrics} metrics"
         if not self.findings:
             return f"{whole}, no difference"

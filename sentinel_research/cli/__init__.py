@@ -1,8 +1,10 @@
 """The `sentinel` command. Results go to stdout, everything for people's eyes to stderr.
 
-Exit codes: 0 done, 1 a check or a run failed, 2 wrong usage, 130 interrupted by Ctrl-C.
+Exit codes: 0 done, 1 a check or a run failed, 2 wrong usage, 130 interrupted by Ctrl-C, 141 nobody
+reads the output any more (`| head`).
 """
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -23,7 +25,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if debug:
         words.remove("--debug")
     try:
-        return _dispatch(words)
+        code = _dispatch(words)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # what is left in the buffer would be tried again at the interpreter's end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except SentinelError as error:
         if debug:
             raise

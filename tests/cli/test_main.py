@@ -43,6 +43,16 @@ print(sorted(heavy))
         assert any(f" {command} " in line for line in text)
 
 
+def test_reader_that_has_seen_enough_ends_the_command_without_a_word() -> None:
+    command = [sys.executable, "-m", "sentinel_research", "ls", "tasks"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as started:
+        assert started.stdout is not None
+        assert started.stderr is not None
+        started.stdout.close()
+        assert started.stderr.read() == b""
+        assert started.wait() == 141
+
+
 def test_unknown_command_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert 'Did you mean "run"' in refused(capsys, "rnu", "demo")
 
