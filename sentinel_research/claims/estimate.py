@@ -210,7 +210,9 @@ def _value(
     cells = _cells(side, run, seed, evidence)
     metric = side.metric or metric
     value = fmean(scaled(_metric(one, metric)) for one in cells)
-    if side.relative_to is not None:
+    if isinstance(side.relative_to, Side):
+        value -= _value(side.relative_to, metric, seed, evidence, scaled)
+    elif side.relative_to is not None:
         beside = evidence.cell(run, side.relative_to.replace(SEED, str(seed)))
         value -= scaled(_metric(beside, metric))
     return value

@@ -11,6 +11,7 @@ from sentinel_research.claims.statistic import (
     ParameterGrowth,
     Power,
     Regained,
+    Side,
     Statistic,
     Times,
     TradeOff,
@@ -170,9 +171,11 @@ def _paired(spec: Paired) -> str:
     return f"{kind} of {metric}: {_side(spec.first)}{against}, over {_seeds(spec)}"
 
 
-def _side(side: Any) -> str:
+def _side(side: Side) -> str:
     cells = side.arm or side.cell
     named = cells if isinstance(cells, str) else ", ".join(cells or ())
+    if isinstance(side.relative_to, Side):
+        return f"{named} in {side.run} against ({_side(side.relative_to)})"
     beside = f" against {side.relative_to}" if side.relative_to else ""
     return f"{named}{beside} in {side.run}"
 

@@ -21,8 +21,8 @@ class Side(Spec):
     """Name of a measurement, with `/LABEL` behind it where it has several runs."""
     cell: str | tuple[str, ...] | None = None
     """Cell's id, or several whose mean is taken."""
-    relative_to: str | None = None
-    """Cell of the same run whose value is subtracted; null for none."""
+    relative_to: "str | Side | None" = None
+    """Cell of the same run whose value is subtracted, or another side; null for none."""
     arm: str | None = None
     """Instead of a cell: which of the compared architectures, in the run of the seed."""
     metric: str | None = None

@@ -5,6 +5,7 @@ from sentinel_research.models.anatomy import ANATOMIES, family_of
 from sentinel_research.models.load import Loaded, load_stored, with_agency
 from sentinel_research.pruning.baking import baked_plan
 from sentinel_research.pruning.surgery import remove
+from sentinel_research.quantisation import quantise_in_place
 from sentinel_research.specs import ModelSpec
 
 
@@ -13,19 +14,26 @@ def load(spec: ModelSpec) -> Loaded:
 
     A model whose pruning was baked into zeros is recognised and made physically smaller, unless
     `shrink_baked` is off; families without a row in the anatomy table load as they are. Then the
-    spec's agency is added, at rest.
+    spec's agency is added, at rest, and weights are rounded if it asks for that.
 
     Args:
         spec: With `pretrained`; type, device and attention implementation are honoured.
 
     Returns:
         Model, tokenizer, and the report of `load_stored`, with `shrunk` (per kind how many units
-        were zeros) for a baked model.
+        were zeros) for a baked model, and `quantised` (a `QuantiseReport`) for a rounded one.
 
     Raises:
         UsageError, CheckpointError: see `load_stored` and `with_agency`.
     """
-    loaded = _shrunk(load_stored(spec), spec)
+    loaded = _with_agency(_shrunk(load_stored(spec), spec), spec)
+    if spec.quantise is None:
+        return loaded
+    done = quantise_in_place(loaded.model, spec.quantise)
+    return loaded._replace(report={**loaded.report, "quantised": done.model_dump(mode="json")})
+
+
+def _with_agency(loaded: Loaded, spec: ModelSpec) -> Loaded:
     if spec.agency is None:
         return loaded
     model = with_agency(loaded.model, spec)

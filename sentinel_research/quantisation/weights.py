@@ -1,7 +1,8 @@
 """Which weights of a model are quantised, and how: in place, in a copy, or while it computes.
 
-Quantised are the weights of all projections that the anatomy table names, one grid for every output
-or for groups of its inputs, whatever order their class stores them in. Embeddings, the output head,
+Quantised are the weights of all projections that the anatomy table names, and in families that it
+does not have all linear maps of the layers (Mamba, the resolvent); one grid for every output or for
+groups of its inputs, whatever order their class stores them in. Embeddings, the output head,
 norms, biases, gates, and what a model keeps between tokens (keys, values, recurrent states) are
 not; reports list the parameters that were left out.
 """
@@ -12,7 +13,7 @@ from collections.abc import Mapping
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from sentinel_research.errors import UsageError
@@ -20,6 +21,8 @@ from sentinel_research.models.anatomy import ANATOMIES, anatomy_of, family_of
 from sentinel_research.models.layout import projection_paths, structure_of
 from sentinel_research.quantisation.grid import fake_quantise, grid_of
 from sentinel_research.specs import QuantiseSpec
+
+_NUMBER = re.compile(r"\.\d+\.")
 
 Keep = Mapping[str, Tensor]
 """By parameter name a tensor that broadcasts to it: entries that are 0 there keep every bit, and
@@ -43,19 +46,22 @@ def quantised_names(model: PreTrainedModel) -> list[str]:
     """The parameters that are quantised: the projections that the model still has.
 
     Raises:
-        UsageError: for a family without a row in the anatomy table, weights that are stored
-            quantised already, or a model without any projection.
+        UsageError: for weights that are stored quantised already, or a model without any
+            projection.
     """
     kind = model.config.model_type
-    if family_of(model.config) not in ANATOMIES:
-        raise UsageError(
-            f"which weights of a model of type '{kind}' can be quantised is not known",
-            f"families that can be: {', '.join(sorted(ANATOMIES))}",
-        )
     if getattr(model.config, "quantization_config", None) is not None:
         raise UsageError(
             "this model's weights are stored quantised already", "load it in float32 or bfloat16"
         )
+    if family_of(model.config) not in ANATOMIES:
+        names = _linear_maps(model)
+        if not names:
+            raise UsageError(
+                f"which weights of a model of type '{kind}' can be quantised is not known",
+                "families that can be are those with linear maps in numbered layers",
+            )
+        return names
     row, structure = anatomy_of(model.config), structure_of(model.config)
     names = [
         f"{path}.weight"
@@ -65,6 +71,21 @@ def quantised_names(model: PreTrainedModel) -> list[str]:
     if not names:
         raise UsageError(f"pruning left this {kind} model no projection to quantise")
     return names
+
+
+def _linear_maps(model: PreTrainedModel) -> list[str]:
+    """The weights of all linear maps in layers, which have numbers; the output head has none."""
+    return [
+        f"{name}.weight"
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and _NUMBER.search(name)
+    ]
+
+
+def _is_transposed(model: PreTrainedModel) -> bool:
+    """Whether the family stores inputs before outputs."""
+    family = family_of(model.config)
+    return family in ANATOMIES and anatomy_of(model.config).weight == "conv1d"
 
 
 def rounded(
@@ -80,8 +101,7 @@ def rounded(
     """
     stays = None if keep is None else keep.to(weight.device) == 0
     free = weight if stays is None else weight.masked_fill(stays, 0)
-    is_transposed = anatomy_of(model.config).weight == "conv1d"
-    found = fake_quantise(free.T, spec).T if is_transposed else fake_quantise(free, spec)
+    found = fake_quantise(free.T, spec).T if _is_transposed(model) else fake_quantise(free, spec)
     return found if stays is None else torch.where(stays, weight, found)
 
 
@@ -92,7 +112,7 @@ def quantise_in_place(
     """Round the weights of a model.
 
     Args:
-        model: Of a family with a row in the anatomy table, dense or pruned.
+        model: Dense or pruned.
         spec: The grids.
         keep: What stays as it is.
 
@@ -103,7 +123,7 @@ def quantise_in_place(
         UsageError: see `quantised_names`; or a weight is not finite.
     """
     keep, names = keep or {}, quantised_names(model)
-    is_transposed = anatomy_of(model.config).weight == "conv1d"
+    is_transposed = _is_transposed(model)
     num_weights, num_grids = 0, 0
     squares = torch.zeros(2, dtype=torch.float64)
     for name in names:

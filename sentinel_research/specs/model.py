@@ -7,6 +7,7 @@ from typing_extensions import Self
 
 from sentinel_research.specs.agency import AgencySpec
 from sentinel_research.specs.base import Spec
+from sentinel_research.specs.quantise import QuantiseSpec
 
 ConfigValue = int | float | str | bool | None | list[str] | dict[str, Any]
 """What a configuration of transformers takes."""
@@ -38,6 +39,8 @@ class ModelSpec(Spec):
     """Remove heads and neurons whose output weights are all exactly zero, after loading."""
     agency: AgencySpec | None = None
     """Head gates and extra paths to add, at rest; a stored model that has them brings its own."""
+    quantise: QuantiseSpec | None = None
+    """Round the weights after loading to the grid of a few bits; they stay in their type."""
     trust_remote_code: bool = False
     """Run Python code that comes with the checkpoint. Never on by default."""
 
@@ -47,6 +50,11 @@ class ModelSpec(Spec):
             raise ValueError("give exactly one of `pretrained` and `architecture`")
         if self.architecture is None and self.config:
             raise ValueError("`config` belongs to `architecture`, not to `pretrained`")
+        if self.pretrained is None and self.quantise is not None:
+            raise ValueError(
+                "`quantise` rounds the weights of `pretrained`; what a run trains is rounded by "
+                "`prune.quantise`, or loaded from its folder"
+            )
         if self.pretrained is None and self.revision != "main":
             raise ValueError("`revision` belongs to `pretrained`, not to `architecture`")
         if self.agency is not None and self.agency.compared_baseline is not None:

@@ -53,6 +53,13 @@ def test_paired_ratio_is_the_exponential_of_the_difference(runs: Folder) -> None
     assert got.interval == pytest.approx([math.exp(x) for x in (0.2, 0.2 - half, 0.2 + half)])
 
 
+def test_side_can_be_relative_to_another_run(runs: Folder) -> None:
+    other = {"run": "a/other-{seed}", "cell": "half"}
+    side = {"run": "a/ours-{seed}", "cell": "half", "relative_to": other}
+    got = found(runs, paired(scale="log", first=side))
+    assert got.interval.value == pytest.approx(math.log(10 / 8) - 0.1)
+
+
 def test_several_cells_of_a_side_are_averaged(folder: Folder) -> None:
     for seed in range(2):
         values = {"one": 1.0 + seed, "two": 4.0 + seed, f"seed{seed}": 1.0}

@@ -220,3 +220,14 @@ def test_tokenizer_of_another_model_is_refused(folder: Path, tmp_path: Path) -> 
 def test_byte_tokenizer_is_named_bytes_and_needs_no_folder() -> None:
     tokenizer = load_tokenizer(ModelSpec(architecture="gpt2", tokenizer="bytes"))
     assert tokenizer.get_vocab() == byte_tokenizer().get_vocab()
+
+
+def test_weights_are_rounded_after_loading_where_the_spec_asks(folder: Path) -> None:
+    from sentinel_research.pruning import load as load_any
+    from sentinel_research.specs import QuantiseSpec
+
+    spec = ModelSpec(pretrained=str(folder), quantise=QuantiseSpec(bits=3))
+    loaded = load_any(spec)
+    assert loaded.report["quantised"]["bits"] == 3
+    weight = loaded.model.get_parameter("transformer.h.0.mlp.c_fc.weight")
+    assert all(len(column.unique()) <= 7 for column in weight.T)

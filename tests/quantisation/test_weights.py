@@ -32,6 +32,37 @@ def _logits(model: PreTrainedModel) -> torch.Tensor:
     return model(input_ids=torch.arange(20).reshape(2, 10)).logits
 
 
+@pytest.mark.parametrize(
+    ("family", "maps"),
+    [
+        ("mamba", ("in_proj", "x_proj", "dt_proj", "out_proj")),
+        ("mamba2", ("in_proj", "out_proj")),
+    ],
+)
+def test_linear_maps_of_layers_are_rounded_where_there_are_no_heads(
+    family: str, maps: tuple[str, ...]
+) -> None:
+    model = tiny_model(family, seed=1)
+    before = _state(model)
+    quantise_in_place(model, SPEC)
+    after = _state(model)
+    changed = {name for name in after if not torch.equal(after[name], before[name])}
+    assert changed == {
+        f"backbone.layers.{layer}.mixer.{name}.weight" for layer in range(3) for name in maps
+    }
+    for name in changed:
+        assert all(len(row.unique()) <= 7 for row in after[name])
+
+
+def test_mixers_and_feed_forward_blocks_of_any_kind_are_rounded() -> None:
+    model = tiny_model("sentinel", seed=1)
+    names = quantised_names(model)
+    assert "model.layers.0.mixer.in_proj.weight" in names
+    assert "model.layers.1.self_attn.q_proj.weight" in names
+    assert "model.layers.2.mlp.down_proj.weight" in names
+    assert not any("embed" in name or "lm_head" in name or "norm" in name for name in names)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_projections_are_rounded_by_output_and_nothing_else(family: str) -> None:
     model = tiny_model(family, seed=1)
@@ -125,7 +156,7 @@ def test_unknown_family_and_stored_quantisation_are_refused() -> None:
     model.config.model_type = "mamba"
     with pytest.raises(UsageError, match="type 'mamba'") as caught:
         quantised_names(model)
-    assert "gpt2" in caught.value.hint
+    assert "linear maps in numbered layers" in caught.value.hint
 
 
 @pytest.mark.parametrize("family", FAMILIES)

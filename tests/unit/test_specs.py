@@ -254,3 +254,8 @@ def test_variant_changes_only_what_it_names() -> None:
 def test_variant_that_makes_no_sense_is_refused_with_the_recipe() -> None:
     with pytest.raises(ValidationError, match="exactly half"):
         PruneGrid(scorers=["random"], fractions=[0.3], variants={"a": {"granularity": "2:4"}})
+
+
+def test_rounding_belongs_to_weights_that_are_loaded() -> None:
+    with pytest.raises(ValidationError, match="`quantise` rounds the weights of `pretrained`"):
+        ModelSpec(architecture="gpt2", quantise={"bits": 4})
