@@ -9,20 +9,14 @@ from typing import Any
 
 import numpy as np
 from lm_eval.api.instance import Instance
-from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel
+from transformers import PreTrainedModel
 
-from sentinel_research.bench.models import built
+from sentinel_research.bench.models import gpt2_of
 from sentinel_research.bench.schema_base import Size
 from sentinel_research.models.tiny import byte_tokenizer
 
 BATCH_SIZE = 16
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
-_WIDTHS: dict[str, dict[str, Any]] = {
-    "tiny": {"n_embd": 32, "n_layer": 2, "n_head": 4, "vocab_size": 300},
-    "3.4m": {"n_embd": 64, "n_layer": 4, "n_head": 4, "vocab_size": 50257},
-    "16m": {"n_embd": 256, "n_layer": 4, "n_head": 8, "vocab_size": 50257},
-    "124m": {"n_embd": 768, "n_layer": 12, "n_head": 12, "vocab_size": 50257},
-}
 
 
 @dataclass(frozen=True)
@@ -55,8 +49,7 @@ class Workload:
 
     def model(self, device: str) -> PreTrainedModel:
         """A GPT-2 with random weights."""
-        config = GPT2Config(**_WIDTHS[self.width], bos_token_id=0, eos_token_id=0)
-        return built(GPT2LMHeadModel, config, device)
+        return gpt2_of(self.width, device)
 
     def options(self) -> dict[str, Any]:
         """What both adapters are made with."""

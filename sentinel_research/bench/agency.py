@@ -7,6 +7,7 @@ and all. One layer of the model, forward, without gradients.
 from functools import partial
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel
 
@@ -28,6 +29,11 @@ _WORDS = {
     "input/trained": "gates that are a function of the layer's input",
     "hard_concrete/trained": "hard concrete gates in evaluation",
 }
+
+
+def one_layer(size: Size, device: str) -> PreTrainedModel:
+    """A random GPT-2 of one layer without gates."""
+    return built(GPT2LMHeadModel, GPT2Config(**{**SCALES[size].gpt2, "n_layer": 1}), device)
 
 
 def attention_of(model: PreTrainedModel) -> nn.Module:
@@ -53,6 +59,13 @@ def gated(model: PreTrainedModel, variant: str) -> PreTrainedModel:
     return found
 
 
+def hidden_states(model: PreTrainedModel, length: int) -> Float[Tensor, "1 length hidden"]:
+    """Random input of an attention block, the same every time."""
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn((1, length, model.config.hidden_size), generator=generator)
+    return hidden.to(device=model.device, dtype=model.dtype)
+
+
 def attend(attention: nn.Module, hidden: Tensor) -> Action:
     """Run an attention block."""
 
@@ -66,14 +79,12 @@ def attend(attention: nn.Module, hidden: Tensor) -> Action:
 def bench_agency(size: Size, device: str, num_pairs: int) -> AgencySection:
     """Time attention with gates of every mode beside attention without, at several lengths."""
     scale = SCALES[size]
-    plain = built(GPT2LMHeadModel, GPT2Config(**{**scale.gpt2, "n_layer": 1}), device)
+    plain = one_layer(size, device)
     watch = Watch(device, plain.dtype)
     models = {variant: gated(plain, variant) for variant in _WORDS}
     comparisons: list[Comparison] = []
     for length in scale.attention_lengths:
-        generator = torch.Generator().manual_seed(0)
-        shape = (1, length, plain.config.hidden_size)
-        hidden = torch.randn(shape, generator=generator).to(device=device, dtype=plain.dtype)
+        hidden = hidden_states(plain, length)
         samples = measure(
             {
                 name: attend(attention_of(model), hidden)

@@ -24,6 +24,12 @@ from sentinel_research.specs import PruneSpec
 
 FRACTION = 0.5
 _TOKENS: dict[str, Any] = {"bos_token_id": 0, "eos_token_id": 0}
+_WIDTHS: dict[str, dict[str, Any]] = {
+    "tiny": {"n_embd": 32, "n_layer": 2, "n_head": 4, "vocab_size": 300},
+    "3.4m": {"n_embd": 64, "n_layer": 4, "n_head": 4, "vocab_size": 50257},
+    "16m": {"n_embd": 256, "n_layer": 4, "n_head": 8, "vocab_size": 50257},
+    "124m": {"n_embd": 768, "n_layer": 12, "n_head": 12, "vocab_size": 50257},
+}
 
 
 @dataclass(frozen=True)
@@ -117,6 +123,17 @@ def gpt2(size: Size, device: str) -> PreTrainedModel:
     return built(GPT2LMHeadModel, GPT2Config(**SCALES[size].gpt2, **_TOKENS), device)
 
 
+def gpt2_of(width: str, device: str) -> PreTrainedModel:
+    """A random GPT-2 in evaluation mode that reads 1,024 tokens.
+
+    Args:
+        width: Its number of parameters: `tiny`, `3.4m`, `16m` or `124m`. All but the first have
+            GPT-2's vocabulary.
+        device: Where it stands.
+    """
+    return built(GPT2LMHeadModel, GPT2Config(**_WIDTHS[width], **_TOKENS), device)
+
+
 def llama(size: Size, device: str, num_kv_heads: int) -> PreTrainedModel:
     """A random LLaMA in evaluation mode.
 
@@ -151,7 +168,12 @@ def calibration_set(model: PreTrainedModel, size: Size) -> CalibrationSet:
 
 def half_of_the_heads(model: PreTrainedModel) -> PruningPlan:
     """A plan that removes half of the heads of every layer, the smaller ones."""
-    return plan_units(model, PruneSpec(scorer="magnitude_l2", fraction=FRACTION)).plan
+    return share_of_the_heads(model, FRACTION)
+
+
+def share_of_the_heads(model: PreTrainedModel, fraction: float) -> PruningPlan:
+    """A plan that removes a share of the heads of every layer, rounded down, the smaller ones."""
+    return plan_units(model, PruneSpec(scorer="magnitude_l2", fraction=fraction)).plan
 
 
 def describe(model: PreTrainedModel) -> BenchModel:

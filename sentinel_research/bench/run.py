@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sentinel_research.bench.adapter import bench_adapter
 from sentinel_research.bench.agency import bench_agency
+from sentinel_research.bench.attention import bench_attention
 from sentinel_research.bench.calibration import bench_calibration
 from sentinel_research.bench.files import read_file, write_file
 from sentinel_research.bench.forward import bench_forward
@@ -28,6 +29,7 @@ _RUN: dict[SectionName, Callable[[Size, str, int], Section]] = {
     "resolvent": bench_resolvent,
     "agency": bench_agency,
     "adapter": bench_adapter,
+    "attention": bench_attention,
 }
 
 

@@ -12,7 +12,15 @@ from pydantic import Field
 from sentinel_research.bench.schema_base import BenchModel, Row, Section, Size
 
 SectionName = Literal[
-    "calibration", "pruning", "forward", "peers", "mamba", "resolvent", "agency", "adapter"
+    "calibration",
+    "pruning",
+    "forward",
+    "peers",
+    "mamba",
+    "resolvent",
+    "agency",
+    "adapter",
+    "attention",
 ]
 SECTIONS: tuple[SectionName, ...] = get_args(SectionName)
 
@@ -155,6 +163,18 @@ class AgencySection(Section):
     """Sequences of a pass."""
 
 
+class AttentionSection(Section):
+    """Attention with static head gates beside plain SDPA and a loop over heads; one layer."""
+
+    lengths: tuple[int, ...]
+    """Tokens of a sequence; comparisons are named `T<length>/<heads>/over_<alternative>`. Those of
+    one length share their rounds, so any two of its times can be divided round by round."""
+    batch_size: int
+    """Sequences of a pass."""
+    largest_difference: float
+    """Of an output of the loop from ours, by the largest output or 1, over lengths and heads."""
+
+
 class AdapterWorkload(Row):
     """Requests of one kind to one model, and the least that scoring them takes."""
 
@@ -227,6 +247,8 @@ class SpeedFile(Row):
     """Head gates."""
     adapter: AdapterSection | None = None
     """Scoring and writing for lm-eval."""
+    attention: AttentionSection | None = None
+    """Ways to compute attention."""
 
     def section(self, name: SectionName) -> Section | None:
         """One section, null if it was not measured."""

@@ -2,6 +2,7 @@
 
 from sentinel_research.bench.schema import (
     AdapterSection,
+    AttentionSection,
     ForwardSection,
     MambaSection,
     PeerCase,
@@ -23,6 +24,8 @@ def lines_of(section: Section) -> list[str]:
     if isinstance(section, MambaSection):
         found = [_speed_up(one) for one in section.comparisons]
         found += [f"{name} was not measured: {why}" for name, why in section.not_measured.items()]
+    if isinstance(section, AttentionSection):
+        found = [_speed_up(one) for one in section.comparisons]
     if isinstance(section, AdapterSection):
         found = [_speed_up(one) for one in section.comparisons] + _floors(section)
     if isinstance(section, ResolventSection):

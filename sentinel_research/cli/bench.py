@@ -110,6 +110,34 @@ def agency(
 
 
 @bench.command
+def attention(
+    *,
+    output: Path | None = None,
+    size: Size = "124m",
+    device: str = "cpu",
+    pairs: int = 41,
+) -> int:
+    """Time gated attention beside plain SDPA and beside a loop over heads, at 32 to 512 tokens.
+
+    Once with all heads and once with half of them removed, in what is measured and in what it is
+    compared with. At size tiny the command takes seconds and its numbers mean nothing.
+
+    Parameters
+    ----------
+    output
+        File that the section joins, such as regression_baselines/speed/DEVICE.json; its other
+        sections stay in it. Without it the JSON goes to stdout.
+    size
+        124m: a layer of GPT-2 small; tiny: a rehearsal.
+    device
+        cpu, cuda or cuda:N.
+    pairs
+        Rounds in which all are timed; a round takes milliseconds, so there are many.
+    """
+    return _measure(["attention"], size=size, device=device, pairs=pairs, output=output)
+
+
+@bench.command
 def mamba(
     *,
     output: Path | None = None,
