@@ -10,6 +10,7 @@ from sentinel_research.bench.attention import bench_attention
 from sentinel_research.bench.calibration import bench_calibration
 from sentinel_research.bench.files import read_file, write_file
 from sentinel_research.bench.forward import bench_forward
+from sentinel_research.bench.levels import bench_levels
 from sentinel_research.bench.machine import device_name
 from sentinel_research.bench.mamba import bench_mamba
 from sentinel_research.bench.models import SCALES, gpt2
@@ -30,6 +31,7 @@ _RUN: dict[SectionName, Callable[[Size, str, int], Section]] = {
     "agency": bench_agency,
     "adapter": bench_adapter,
     "attention": bench_attention,
+    "levels": bench_levels,
 }
 
 

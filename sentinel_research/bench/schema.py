@@ -21,6 +21,7 @@ SectionName = Literal[
     "agency",
     "adapter",
     "attention",
+    "levels",
 ]
 SECTIONS: tuple[SectionName, ...] = get_args(SectionName)
 
@@ -175,6 +176,39 @@ class AttentionSection(Section):
     """Of an output of the loop from ours, by the largest output or 1, over lengths and heads."""
 
 
+class LevelModel(Row):
+    """One model of the section `levels`."""
+
+    name: str
+    """`SIZE/ARM/LEVEL`, as its comparisons but for the mode."""
+    num_heads: int
+    """Of a layer before removal."""
+    num_heads_removed: int
+    """Of every layer: the level's share of them, rounded down."""
+    num_parameters: int
+    """With everything that agency adds, frozen or not; tied ones once."""
+    num_frozen_parameters: int
+    """Those of the frozen model beside it."""
+
+
+class LevelsSection(Section):
+    """Whole models over pruning levels beside the plain dense one; `model` is the largest such.
+
+    Comparisons are named `SIZE/MODE/ARM/LEVEL`, mode `prefill` or `decode`. Those of one size and
+    mode share their rounds, so any two of its models can be divided round by round. `plain/0` is
+    the alternative itself, timed twice.
+    """
+
+    levels: tuple[int, ...]
+    """Percent of the heads of every layer that were asked to go."""
+    prefill_length: int
+    """Tokens of the prompt; its last logit alone is computed."""
+    decode_steps: int
+    """Single tokens decoded after it."""
+    models: tuple[LevelModel, ...]
+    """Each size's arms at every level."""
+
+
 class AdapterWorkload(Row):
     """Requests of one kind to one model, and the least that scoring them takes."""
 
@@ -249,6 +283,8 @@ class SpeedFile(Row):
     """Scoring and writing for lm-eval."""
     attention: AttentionSection | None = None
     """Ways to compute attention."""
+    levels: LevelsSection | None = None
+    """Whole models over pruning levels."""
 
     def section(self, name: SectionName) -> Section | None:
         """One section, null if it was not measured."""

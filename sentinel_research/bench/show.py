@@ -4,6 +4,7 @@ from sentinel_research.bench.schema import (
     AdapterSection,
     AttentionSection,
     ForwardSection,
+    LevelsSection,
     MambaSection,
     PeerCase,
     PeerResult,
@@ -26,6 +27,8 @@ def lines_of(section: Section) -> list[str]:
         found += [f"{name} was not measured: {why}" for name, why in section.not_measured.items()]
     if isinstance(section, AttentionSection):
         found = [_speed_up(one) for one in section.comparisons]
+    if isinstance(section, LevelsSection):
+        found = _levels(section)
     if isinstance(section, AdapterSection):
         found = [_speed_up(one) for one in section.comparisons] + _floors(section)
     if isinstance(section, ResolventSection):
@@ -76,6 +79,23 @@ def _forward(section: ForwardSection) -> list[str]:
             f"{1 / cost.mac_ratio_without_heads:.2f}x; {one.num_pairs} pairs"
         )
     return found
+
+
+def _levels(section: LevelsSection) -> list[str]:
+    """One line for each size, mode and arm, and one for its parameters."""
+    rows: dict[str, list[str]] = {}
+    for one in section.comparisons:
+        arm, _, level = one.name.rpartition("/")
+        wall = one.wall
+        rows.setdefault(f"{arm}, times as fast as dense", []).append(
+            f"{level} {1 / wall.median:.2f} [{1 / wall.high:.2f}, {1 / wall.low:.2f}]"
+        )
+    for model in section.models:
+        arm, _, level = model.name.rpartition("/")
+        rows.setdefault(f"{arm}, million parameters", []).append(
+            f"{level} {model.num_parameters / 1e6:.1f}"
+        )
+    return [f"{title}: {'; '.join(cells)}" for title, cells in rows.items()]
 
 
 def _memory(section: PruningSection) -> list[str]:

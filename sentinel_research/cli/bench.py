@@ -138,6 +138,36 @@ def attention(
 
 
 @bench.command
+def levels(
+    *,
+    output: Path | None = None,
+    size: Size = "124m",
+    device: str = "cpu",
+    pairs: int = 11,
+) -> int:
+    """Time whole models with 0 to 70 percent of their heads removed beside the plain dense one.
+
+    GPT-2 by itself, with gates, and with gates and U-Net connections, a frozen baseline, or both;
+    reading 256 tokens up to the first logit, and decoding. At size tiny the command takes seconds
+    and its numbers mean nothing.
+
+    Parameters
+    ----------
+    output
+        File that the section joins, such as regression_baselines/speed/DEVICE.json; its other
+        sections stay in it. Without it the JSON goes to stdout.
+    size
+        124m: models of 16 and 124 million parameters, ten minutes on one thread; tiny: a rehearsal.
+    device
+        cpu, cuda or cuda:N.
+    pairs
+        Rounds in which all models of a size are timed; those of 16 million parameters have twice as
+        many less one.
+    """
+    return _measure(["levels"], size=size, device=device, pairs=pairs, output=output)
+
+
+@bench.command
 def mamba(
     *,
     output: Path | None = None,

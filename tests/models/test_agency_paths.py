@@ -167,13 +167,19 @@ def test_pruned_model_takes_paths_too() -> None:
     assert torch.allclose(after, whole[:, 4:], atol=1e-4 * whole.abs().max().item())
 
 
-def test_gated_model_with_paths_is_pruned_and_keeps_them() -> None:
+def test_gated_model_with_paths_is_pruned_keeps_them_and_decodes() -> None:
     model = disturb(_model("gpt2", PATHS[2], gate="input"))
     kept = [[0, 1, 2, 3, 4], [1, 3], [0]]
     pruned = remove(model, make_plan(structure_of(model.config), kept))
     assert type(pruned) is type(model)
     assert [len(layer.heads) for layer in structure_of(pruned.config).layers] == [5, 2, 1]
     assert pruned.get_submodule("agency_skips") is not None
+    ids = ids_of(model, 2, 9)
+    whole = pruned(ids).logits
+    cache = pruned(ids[:, :6], use_cache=True).past_key_values
+    after = pruned(ids[:, 6:], past_key_values=cache).logits
+    # float32 sums over another number of rows
+    assert torch.allclose(after, whole[:, 6:], atol=1e-4 * whole.abs().max().item())
 
 
 def test_baseline_of_a_recipe_is_loaded_from_its_folder(tmp_path: Path) -> None:
