@@ -1,8 +1,11 @@
 """What `sentinel bench levels` compares, at a size whose times mean nothing."""
 
+import copy
+
 import pytest
 import torch
 
+from sentinel_research.bench import levels
 from sentinel_research.bench.levels import (
     ARMS,
     LEVELS,
@@ -10,9 +13,10 @@ from sentinel_research.bench.levels import (
     check_twice,
     checks,
     num_rounds,
+    share_memory,
     variants,
 )
-from sentinel_research.bench.models import gpt2_of
+from sentinel_research.bench.models import SCALES, gpt2_of
 from sentinel_research.bench.schema import LevelsSection, SpeedFile
 from sentinel_research.bench.schema_base import Comparison
 from sentinel_research.bench.show import lines_of
@@ -116,6 +120,36 @@ def test_shared_memory_changes_no_logit_and_is_not_shared_within_a_model(
     assert own == dense.get_parameter("transformer.h.1.mlp.c_fc.weight").data_ptr() != frozen
     other = found["agency_baseline/0"].model
     assert other.get_parameter("agency_baseline.decoder.h.1.mlp.c_fc.weight").data_ptr() == frozen
+
+
+def test_weights_that_differ_are_not_shared() -> None:
+    dense = gpt2_of("tiny", "cpu")
+    other = copy.deepcopy(dense)
+    other.get_parameter("transformer.h.0.mlp.c_fc.weight").data[0, 0] += 1
+    before = other(torch.arange(9)[None]).logits
+    share_memory(other, dense, gpt2_of("tiny", "cpu"))
+    assert torch.equal(other(torch.arange(9)[None]).logits, before)
+    embedding = dense.get_input_embeddings().get_parameter("weight")
+    assert other.get_input_embeddings().get_parameter("weight").data_ptr() == embedding.data_ptr()
+
+
+def test_dense_model_is_timed_twice_and_never_follows_itself(
+    found: dict[str, Variant], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for mode in ("prefill", "decode"):
+        monkeypatch.setattr(levels, mode, lambda _ids, model, _number: model)
+    dense = found["plain/0"].model
+    modes = dict(levels._actions(dense, found, SCALES["tiny"]))
+    assert list(modes) == ["prefill", "decode"]
+    for actions in modes.values():
+        timed = {name: id(action) for name, action in actions.items()}
+        models = {"dense": dense, **{name: one.model for name, one in found.items()}}
+        assert timed == {name: id(model) for name, model in models.items()}
+        order = list(timed.values())
+        places = [place for place, model in enumerate(order) if model == id(dense)]
+        assert len(places) == 2
+        # rounds go round: the last is followed by the first
+        assert 1 < places[1] - places[0] < len(order) - 1
 
 
 def test_smaller_model_has_nearly_twice_as_many_rounds() -> None:
