@@ -9,6 +9,8 @@ from sentinel_research.errors import UsageError
 from sentinel_research.evaluation.adapter import SentinelLM
 from sentinel_research.evaluation.scores import batch_size, prefixes
 from sentinel_research.evaluation.scores.batch_size import BatchSize
+from sentinel_research.evaluation.scores.prefixes import Continuation, reading_trees
+from sentinel_research.evaluation.scores.scorer import Limits, Scorer
 from sentinel_research.models.tiny import byte_tokenizer, tiny_model
 from tests.contract.scores import adapters, few_shot, read_by, scores
 
@@ -199,3 +201,25 @@ def test_short_sequences_go_together_in_greater_number() -> None:
     scores(ours, [([9] * 16, [1]), *(([1, one], [2, 2]) for one in range(12))])
     # a second sequence in the first pass would be thirteen tokens of padding
     assert seen == [(1, 16), (8, 3), (4, 3)]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_sum_over_thousands_of_tokens_is_that_of_float64(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = (4 * torch.randn(1, 5000, 30, generator=generator)).to(dtype)
+    target = torch.randint(30, (5000,), generator=generator)
+    one = Continuation((0, *target[:-1].tolist()), tuple(target.tolist()))
+    scorer = Scorer(
+        lambda _, __: logits,
+        None,
+        None,
+        torch.device("cpu"),
+        [5000],
+        Limits(BatchSize(1, 1), 0.0, 0.0),
+        lambda *_: None,
+    )
+    scorer.read(reading_trees([one], shares=False))
+    ((found, _),) = scorer.scores()
+    exact = logits[0].double().log_softmax(-1)[torch.arange(5000), target].sum()
+    # a float32 sum of 45,000 nats is off by a tenth; the logarithms are of float32, 5e-7 nats each
+    assert found == pytest.approx(float(exact), abs=2e-3)

@@ -54,9 +54,10 @@ def test_held_out_documents_are_a_share_that_order_and_row_numbers_do_not_change
     }
 
 
-def test_equal_documents_are_never_on_both_sides() -> None:
+@pytest.mark.parametrize("share", [0.5, 0.25])
+def test_equal_documents_are_never_on_both_sides(share: float) -> None:
     documents = [*_documents(10), *_documents(10)]
-    train, held = hold_out(documents, 0.5)
+    train, held = hold_out(documents, share)
     assert {documents[i]["text"] for i in train}.isdisjoint(documents[i]["text"] for i in held)
     assert all(one < other for one, other in pairwise(held))
 

@@ -6,9 +6,12 @@ _GATE = "models/agency/gate.py"
 _STATES = "models/agency/states.py"
 _STATISTICS = "models/agency/statistics.py"
 _BASELINE = "models/agency/baseline.py"
-_GATES = ("tests/models/test_agency_gate.py", "tests/models/test_agency_models.py")
-_MOVES = ("tests/models/test_agency_states.py", "tests/training/test_agency.py")
-_PATHS = ("tests/models/test_agency_paths.py",)
+_BY_AGENCY = "tests/training/test_agency.py::"
+_BY_AGENCY_GATE = "tests/models/test_agency_gate.py::"
+_BY_AGENCY_MODELS = "tests/models/test_agency_models.py::"
+_BY_AGENCY_PATHS = "tests/models/test_agency_paths.py::"
+_BY_AGENCY_STATES = "tests/models/test_agency_states.py::"
+_BY_WITHDRAWN = "tests/pruning/test_withdrawn.py::"
 
 AGENCY_FAULTS = (
     Fault(
@@ -17,7 +20,7 @@ AGENCY_FAULTS = (
         _GATE,
         "return 2 * torch.sigmoid(",
         "return torch.sigmoid(",
-        _GATES,
+        _BY_AGENCY_GATE + "test_gate_at_rest_changes_no_bit_in_any_type",
     ),
     Fault(
         "hard concrete gates are not clipped",
@@ -25,7 +28,7 @@ AGENCY_FAULTS = (
         _GATE,
         "+ GAMMA).clamp(0, 1)",
         "+ GAMMA)",
-        _GATES,
+        _BY_AGENCY_GATE + "test_gate_at_rest_changes_no_bit_in_any_type",
     ),
     Fault(
         "hard concrete gates are noisy in evaluation",
@@ -33,7 +36,7 @@ AGENCY_FAULTS = (
         _GATE,
         "        if self.training:\n            uniform",
         "        if True:\n            uniform",
-        _GATES,
+        _BY_AGENCY_GATE + "test_gate_at_rest_changes_no_bit_in_any_type",
     ),
     Fault(
         "input gates see the mean over the batch",
@@ -41,7 +44,7 @@ AGENCY_FAULTS = (
         _GATE,
         "F.linear(layer_input, self.weight",
         "F.linear(layer_input.mean(dim=0, keepdim=True), self.weight",
-        ("tests/models/test_agency_models.py",),
+        _BY_AGENCY_MODELS + "test_other_samples_change_no_bit",
     ),
     Fault(
         "input gates see the mean over the sequence",
@@ -49,7 +52,7 @@ AGENCY_FAULTS = (
         _GATE,
         "F.linear(layer_input, self.weight",
         "F.linear(layer_input.mean(dim=1, keepdim=True), self.weight",
-        ("tests/models/test_agency_models.py",),
+        _BY_AGENCY_MODELS + "test_later_tokens_change_no_bit_of_earlier_outputs",
     ),
     Fault(
         "a forward pass moves the running means",
@@ -58,7 +61,7 @@ AGENCY_FAULTS = (
         "        gate = self.values(len(projection_input), layer_input) * self.multiplier\n",
         "        gate = self.values(len(projection_input), layer_input) * self.multiplier\n"
         "        self.usage.add_(0.1)\n",
-        ("tests/models/test_agency_models.py",),
+        _BY_AGENCY_MODELS + "test_evaluation_twice_gives_the_same_bits_and_changes_no_buffer",
     ),
     Fault(
         "states move in evaluation",
@@ -66,7 +69,7 @@ AGENCY_FAULTS = (
         _GATE,
         "        if not self.training:\n            raise",
         "        if False:\n            raise",
-        (*_GATES, *_MOVES),
+        _BY_AGENCY_GATE + "test_update_is_refused_in_evaluation",
     ),
     Fault(
         "the policy overrides withdrawn consent",
@@ -74,7 +77,7 @@ AGENCY_FAULTS = (
         _STATES,
         "states.masked_fill(locks == Lock.WITHDRAWN, HeadState.WITHDRAWN)",
         "states.clone()",
-        _MOVES,
+        _BY_AGENCY_STATES + "test_no_statistics_override_a_lock",
     ),
     Fault(
         "a held head is withdrawn",
@@ -82,7 +85,7 @@ AGENCY_FAULTS = (
         _STATES,
         "return found.masked_fill(locks == Lock.ACTIVE, HeadState.ACTIVE)",
         "return found",
-        _MOVES,
+        _BY_AGENCY_STATES + "test_no_statistics_override_a_lock",
     ),
     Fault(
         "states have no hysteresis",
@@ -90,7 +93,7 @@ AGENCY_FAULTS = (
         _STATES,
         "torch.where(states == state, stay, enter)",
         "enter",
-        _MOVES,
+        _BY_AGENCY_STATES + "test_between_the_thresholds_a_head_stays_what_it_is",
     ),
     Fault(
         "alignment has the other sign",
@@ -98,7 +101,7 @@ AGENCY_FAULTS = (
         _STATISTICS,
         "-product / norms",
         "product / norms",
-        _MOVES,
+        _BY_AGENCY + "test_alignment_is_the_normalised_gradient_of_a_gate",
     ),
     Fault(
         "usage counts padding",
@@ -106,7 +109,7 @@ AGENCY_FAULTS = (
         _STATISTICS,
         "text = (offered.float() * is_text[..., None])",
         "text = offered.float()",
-        _MOVES,
+        _BY_AGENCY + "test_padding_enters_no_statistic",
     ),
     Fault(
         "usage multiplies the wrong side of the projection",
@@ -114,7 +117,7 @@ AGENCY_FAULTS = (
         "training/agency.py",
         "weight if place.rows_first else weight.T",
         "weight.T if place.rows_first else weight",
-        _MOVES,
+        _BY_AGENCY + "test_alignment_is_the_normalised_gradient_of_a_gate",
     ),
     Fault(
         "statistics are of the multiplied heads",
@@ -122,7 +125,7 @@ AGENCY_FAULTS = (
         "training/agency.py",
         "self.offered = gate.offered(*args, **kwargs)",
         "self.offered = output.detach()",
-        _MOVES,
+        _BY_AGENCY + "test_statistics_do_not_depend_on_the_multiplier_of_the_heads_own_layer",
     ),
     Fault(
         "removed heads leave the gates of the first heads",
@@ -130,7 +133,7 @@ AGENCY_FAULTS = (
         "pruning/surgery.py",
         "_select(state, key, 0, torch.tensor(queries, dtype=torch.long))",
         "_select(state, key, 0, torch.arange(len(queries)))",
-        ("tests/pruning/test_withdrawn.py",),
+        _BY_WITHDRAWN + "test_removing_withdrawn_heads_gives_the_logits_of_multiplier_zero",
     ),
     Fault(
         "a mask on a gated model is saved without the mask",
@@ -138,7 +141,7 @@ AGENCY_FAULTS = (
         "models/hooks.py",
         "if lost or output",
         "if output",
-        ("tests/models/test_agency_models.py",),
+        _BY_AGENCY_MODELS + "test_masked_model_gets_no_gates",
     ),
     Fault(
         "skip connections come from the layer below",
@@ -146,7 +149,7 @@ AGENCY_FAULTS = (
         "models/agency/skips.py",
         "layers[len(layers) - 1 - index]",
         "layers[len(layers) // 2 + index]",
-        _PATHS,
+        _BY_AGENCY_PATHS + "test_layer_receives_what_its_mirror_image_read",
     ),
     Fault(
         "the baseline's cache is the model's",
@@ -154,7 +157,7 @@ AGENCY_FAULTS = (
         _BASELINE,
         "index + num_layers)",
         "index)",
-        _PATHS,
+        _BY_AGENCY_PATHS + "test_paths_at_the_start_change_no_bit_of_the_logits",
     ),
     Fault(
         "the baseline trains",
@@ -162,7 +165,7 @@ AGENCY_FAULTS = (
         _BASELINE,
         "        self.requires_grad_(False)\n        return super().train(False)",
         "        return super().train(mode)",
-        _PATHS,
+        _BY_AGENCY_PATHS + "test_paths_learn_and_the_baseline_never_does",
     ),
     Fault(
         "the baseline is not told about padding",
@@ -170,7 +173,7 @@ AGENCY_FAULTS = (
         _BASELINE,
         '("input_ids", "attention_mask", "position_ids")',
         '("input_ids", "position_ids")',
-        _PATHS,
+        _BY_AGENCY_PATHS + "test_frozen_baseline_is_the_model_that_it_was_copied_from",
     ),
     Fault(
         "the penalty is not applied",
@@ -178,7 +181,7 @@ AGENCY_FAULTS = (
         "training/agency.py",
         "if not self._spec.l0_penalty:",
         "if True:",
-        _MOVES,
+        _BY_AGENCY + "test_penalty_closes_hard_concrete_gates",
     ),
     Fault(
         "an update reads other text after a resume",
@@ -186,6 +189,6 @@ AGENCY_FAULTS = (
         "training/agency.py",
         "first = (state.global_step // policy.every - 1) * policy.num_sequences",
         "first = (self.__dict__.setdefault('n', [0]).append(0) or len(self.n)) * 7",
-        _MOVES,
+        _BY_AGENCY + "test_interrupted_training_ends_with_the_states_of_an_uninterrupted_one",
     ),
 )

@@ -1,121 +1,113 @@
-"""Plant faults in the surgery one at a time, and print which law catches each.
+"""Plant faults in a copy of the package one at a time, and print which test catches each.
 
     python tests/faults/run.py            all faults
-    python tests/faults/run.py -k gate    those whose name contains "gate"
+    python tests/faults/run.py -k gate    those whose name matches "gate"
+    python tests/faults/run.py --write    all, and write the table to docs/faults.md
 
-Every fault is a small edit of a copy of the package, of the kind that is legal in shape and silent:
-a wrong layout, a stale attribute, a missing sign. In the copy the self-check of the surgery
-(`check_agreement`) is off, so that the laws have to notice. A fault that survives, or that can no
-longer be planted because the code moved on, fails the command (exit code 1).
+Every fault is a small edit, of the kind that is legal in shape and silent: a wrong layout, a stale
+attribute, a missing sign. It must be caught by the check that it names. Where that check is blind,
+the tests of its folder are asked, and the table says so. In the copy the self-check of the surgery
+(`check_agreement`) is off, so that the laws have to notice. A fault that its check does not catch
+fails the command (exit code 1); so does one that can no longer be planted because the code moved on
+(a test of the normal suite says so first).
 """
 
 import argparse
-import os
+import queue
 import re
-import shutil
-import subprocess
 import sys
 import tempfile
-import time
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
 
 from catalogue import FAULTS, SELF_CHECK
+from copies import PACKAGE, ROOT, Copy, Outcome
 from fault import Fault
+from table import DOCUMENT, Row, document, rate_line, row_line, table_head
 
-ROOT = Path(__file__).parents[2]
-_FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+?)(?:\[| |$)", re.MULTILINE)
-_COPIED = ("sentinel_research", "tests", "tasks", "pyproject.toml", "README.md")
-_TIME_LIMIT_SECONDS = 900
-
-
-class Outcome(NamedTuple):
-    """What became of one fault."""
-
-    caught_by: str
-    """First test that failed; empty if none did."""
-    seconds: float
-    """Time until then."""
+_LIMIT_SECONDS = 900
+_OF_THE_CATALOGUE = "tests/unit/test_faults.py"
 
 
-def plant(folder: Path, fault: Fault) -> None:
-    """Make the edit in the copy.
+def planted(fault: Fault, folder: Path) -> str:
+    """The file of a fault after the edit.
 
     Raises:
         SystemExit: if the text to replace is not there exactly once.
     """
-    path = folder / "sentinel_research" / fault.file
-    source = path.read_text()
+    source = (folder / PACKAGE / fault.file).read_text()
     if source.count(fault.old) != 1:
         raise SystemExit(
             f"{fault.name}: {source.count(fault.old)} places to plant it in {fault.file}"
         )
-    path.write_text(source.replace(fault.old, fault.new))
+    return source.replace(fault.old, fault.new)
 
 
-def copy_package(folder: Path) -> None:
-    """Copy package and tests, with the surgery's self-check off."""
-    for name in _COPIED:
-        source = ROOT / name
-        if source.is_dir():
-            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, folder / name)
-    plant(folder, SELF_CHECK)
+def catch(fault: Fault, copy: Copy) -> Row:
+    """Plant a fault, and see what notices."""
+    with copy.changed(fault.file, planted(fault, copy.folder)):
+        outcome = copy.test(fault.caught_by, limit_seconds=_LIMIT_SECONDS)
+        seconds = outcome.seconds
+        if not _is_caught(outcome):
+            folder = str(PurePosixPath(fault.caught_by.partition("::")[0]).parent)
+            # the self-check is off, and so is what tests it; and one test compares the code with
+            # the catalogue
+            others = ["-k", "not self_check", f"--ignore={_OF_THE_CATALOGUE}", folder]
+            outcome = copy.test(*others, limit_seconds=_LIMIT_SECONDS)
+            seconds += outcome.seconds
+    return Row(fault, outcome.failed or ("time" if outcome.timed_out else ""), seconds)
 
 
-def run_tests(folder: Path, tests: tuple[str, ...]) -> Outcome:
-    """Run tests of the copy until the first failure."""
-    start = time.perf_counter()
-    environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
-    # the self-check is off, and so is what tests it
-    command += ["-k", "not self_check", *tests]
-    done = subprocess.run(
-        command,
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=_TIME_LIMIT_SECONDS,
-        check=False,
-    )
-    seconds = time.perf_counter() - start
-    if done.returncode == 0:
-        return Outcome("", seconds)
-    found = _FAILED.search(done.stdout)
-    if found is None:
-        raise SystemExit(f"pytest did not run:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-    return Outcome(found.group(1).rpartition("::")[2], seconds)
+def _is_caught(outcome: Outcome) -> bool:
+    return bool(outcome.failed) or outcome.timed_out
+
+
+def catch_all(faults: Sequence[Fault], num_copies: int) -> list[Row]:
+    """Plant faults in some copies at the same time, printing each row once it is known."""
+    with tempfile.TemporaryDirectory() as temporary:
+        copies: queue.SimpleQueue[Copy] = queue.SimpleQueue()
+        for number in range(num_copies):
+            copy = Copy(Path(temporary, str(number)))
+            path = copy.folder / PACKAGE / SELF_CHECK.file
+            path.write_text(planted(SELF_CHECK, copy.folder))
+            copies.put(copy)
+        checks = sorted({fault.caught_by for fault in faults})
+        outcome = copy.test(*checks, limit_seconds=_LIMIT_SECONDS)
+        if _is_caught(outcome):
+            raise SystemExit(f"{outcome.failed or 'the run'} fails without any fault")
+        print(table_head(len(faults)))
+
+        def work(fault: Fault) -> Row:
+            own = copies.get()
+            try:
+                row = catch(fault, own)
+            finally:
+                copies.put(own)
+            print(row_line(row), flush=True)
+            return row
+
+        with ThreadPoolExecutor(num_copies) as pool:
+            rows = list(pool.map(work, faults))
+        for _ in range(num_copies):
+            copies.get().close()
+    return rows
 
 
 def main() -> int:
     """Plant every fault and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("-k", default="", help="only faults whose name contains this")
-    chosen = [fault for fault in FAULTS if parser.parse_args().k in fault.name]
-    with tempfile.TemporaryDirectory() as temporary:
-        clean = Path(temporary) / "clean"
-        clean.mkdir()
-        copy_package(clean)
-        tests = tuple(sorted({test for fault in chosen for test in fault.tests}))
-        outcome = run_tests(clean, tests)
-        if outcome.caught_by:
-            raise SystemExit(f"{outcome.caught_by} fails without any fault")
-        print(f"| fault ({len(chosen)}) | law | caught by | seconds |\n|---|---|---|---|")
-        survivors = 0
-        for number, fault in enumerate(chosen):
-            folder = Path(temporary) / str(number)
-            shutil.copytree(clean, folder)
-            plant(folder, fault)
-            outcome = run_tests(folder, fault.tests)
-            shutil.rmtree(folder)
-            survivors += not outcome.caught_by
-            caught = f"`{outcome.caught_by}`" if outcome.caught_by else "**nothing**"
-            row = f"| {fault.name} | {fault.law} | {caught} | {outcome.seconds:.0f} |"
-            print(row, flush=True)
-    print(f"\n{len(chosen) - survivors} of {len(chosen)} faults caught")
-    return 1 if survivors else 0
+    parser.add_argument("-k", default="", help="only faults whose name matches this")
+    parser.add_argument("-j", type=int, default=2, help="how many at the same time")
+    parser.add_argument("--write", action="store_true", help=f"write the table to {DOCUMENT}")
+    asked = parser.parse_args()
+    rows = catch_all([fault for fault in FAULTS if re.search(asked.k, fault.name)], asked.j)
+    print(f"\n{rate_line(rows)}")
+    if asked.write:
+        if asked.k:
+            parser.error("--write is for all faults")
+        (ROOT / DOCUMENT).write_text(document(rows))
+    return 0 if all(row.is_caught_by_its_check for row in rows) else 1
 
 
 if __name__ == "__main__":

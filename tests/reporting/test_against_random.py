@@ -93,6 +93,16 @@ def test_twenty_masks_cannot_tell_by_the_exact_test_and_the_report_says_so(
         assert enough.rows[0].exact_verdict == verdict
 
 
+@pytest.mark.parametrize(("num", "verdict"), [(80, "better"), (79, "too few masks to tell")])
+def test_more_comparisons_take_more_masks(
+    num: int, verdict: str, make_cell: Any, make_record: Any
+) -> None:
+    measured = [make_cell(1.0, "good", 0.5), make_cell(1.1, "good too", 0.5)]
+    found = _compare([*_masks(make_cell, num), *measured], make_record)
+    assert found.masks_needed == 80
+    assert [row.exact_verdict for row in found.rows] == [verdict, verdict]
+
+
 def test_calibrated_criterion_is_tested_by_its_mean_at_its_own_fraction(
     make_cell: Any, make_record: Any
 ) -> None:

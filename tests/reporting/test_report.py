@@ -10,6 +10,7 @@ import pytest
 from sentinel_research.errors import UsageError
 from sentinel_research.record import Check, RunRecord
 from sentinel_research.reporting import report, summary
+from sentinel_research.reporting.outcome import verdict
 
 Write = Callable[[RunRecord], Path]
 
@@ -52,6 +53,13 @@ def test_record_of_a_run_that_has_only_begun_can_be_reported(
     assert "Not run: dense model, magnitude at 0.25, magnitude at 0.5" in text
     assert "No cell of toy\\_task was measured" not in text
     assert "No cell of toy_task was measured" in text
+
+
+def test_verdict_counts_the_checks_that_hold(cells: Any, make_record: Any) -> None:
+    good, bad = (Check(name="n", passed=passed, detail="d") for passed in (True, False))
+    cells[0].checks = [good, bad]
+    record = make_record(cells, checks=[good])
+    assert verdict(record) == "Done: 3 of 3 cells done, 2 of 3 checks passed."
 
 
 def test_markdown_cell_text_keeps_its_row(

@@ -11,7 +11,14 @@ from pydantic import ValidationError
 from sentinel_research import record as record_module
 from sentinel_research.environment import environment
 from sentinel_research.errors import SentinelError, UsageError
-from sentinel_research.record import Check, Measurement, RunRecord, create_folder, write_atomically
+from sentinel_research.record import (
+    CellRecord,
+    Check,
+    Measurement,
+    RunRecord,
+    create_folder,
+    write_atomically,
+)
 
 
 def _record() -> RunRecord:
@@ -31,6 +38,16 @@ def test_record_survives_writing_and_reading(tmp_path: Path) -> None:
     written.write(tmp_path)
     assert RunRecord.read(tmp_path) == written
     assert written.failed_checks() == written.checks
+
+
+def test_failed_checks_are_those_of_the_run_and_of_its_cells() -> None:
+    record = _record()
+    good, bad, worse = (
+        Check(name=name, passed=name == "good", detail="") for name in ("good", "bad", "worse")
+    )
+    record.checks = [good, bad]
+    record.cells = [CellRecord(id="one", prune_spec=None, checks=[good, worse])]
+    assert record.failed_checks() == [bad, worse]
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])

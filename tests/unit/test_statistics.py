@@ -231,6 +231,18 @@ def test_pairs_without_spread_are_not_tested_and_single_pairs_refused() -> None:
         paired_test([1.0, 2.0], [2.0])
 
 
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
+def test_pairs_that_differ_by_rounding_alone_have_no_spread(size: float) -> None:
+    second = (size * np.random.default_rng(0).random(20)).tolist()
+    # in the last bits these differences are not the same
+    first = [value + 0.3 * size for value in second]
+    assert len(set(np.subtract(first, second).tolist())) > 1
+    assert paired_test(first, second) is None
+    # a millionth of the values is no rounding
+    first[0] *= 1 + 1e-6
+    assert paired_test(first, second) is not None
+
+
 def test_ratio_without_spread_below_has_students_interval() -> None:
     interval = paired_ratio([1.0, 1.2, 1.1], [2.0, 2.0, 2.0])
     assert interval == pytest.approx(mean_interval([0.5, 0.6, 0.55]))
