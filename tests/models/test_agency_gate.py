@@ -177,6 +177,13 @@ def test_gates_are_found_in_mixers_of_our_own() -> None:
     assert not found[1].rows_first
 
 
+@pytest.mark.parametrize("window", [None, 7])
+def test_window_of_mixers_of_our_own_is_that_of_the_configuration(window: int | None) -> None:
+    given = {} if window is None else {"sliding_window": window}
+    found = gated_layers(_Model(), PretrainedConfig(num_hidden_layers=3, **given))
+    assert [place.window for place in found] == [window] * 2
+
+
 def test_running_means_start_with_the_first_measurement_and_decay() -> None:
     gate = _gate("static").train()
     first, second = torch.rand(2, 3, H, generator=torch.Generator().manual_seed(4))

@@ -1,6 +1,7 @@
 """U-Net connections and baseline integration: the identity at the start, causal, stored."""
 
 import copy
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, StaticCache
 from sentinel_research.errors import UsageError
 from sentinel_research.models import load_stored, save, structure_of
 from sentinel_research.models.agency import add_agency
+from sentinel_research.models.agency.skips import SkipFusion
 from sentinel_research.models.tiny import FAMILIES, byte_tokenizer, tiny_model
 from sentinel_research.pruning import load, make_plan, remove
 from sentinel_research.pruning.surgery import probe_inputs
@@ -69,6 +71,16 @@ def test_decoding_with_a_cache_equals_the_whole_pass(family: str, paths: dict[st
 
 
 @every_family
+def test_cache_that_a_model_makes_unasked_holds_the_baselines_too(family: str) -> None:
+    model = disturb(_model(family, PATHS[1]))
+    ids = ids_of(model, 2, 9)
+    whole = model(ids).logits[:, 4:]
+    rest = model(ids[:, 4:], past_key_values=model(ids[:, :4]).past_key_values).logits
+    # sums over keys in another order, grown over three layers
+    assert (rest - whole).abs().max().item() < 1e-4 * whole.abs().max().item()
+
+
+@every_family
 def test_generation_equals_whole_passes_token_by_token(family: str) -> None:
     model = disturb(_model(family, PATHS[2]))
     ids = ids_of(model, 2, 5)
@@ -116,6 +128,26 @@ def test_layer_receives_what_its_mirror_image_read() -> None:
     ((hidden, earlier),) = seen
     assert torch.equal(hidden, states[2])
     assert torch.equal(earlier, states[0])
+
+
+def test_connection_adds_a_map_of_both_states_to_the_later_one() -> None:
+    fusion = SkipFusion(3)
+    hidden, earlier = torch.rand(2, 1, 5, 3, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        fusion.weight.copy_(torch.cat([2 * torch.eye(3), 4 * torch.eye(3)], dim=1))
+    torch.testing.assert_close(fusion(hidden, earlier), 3 * hidden + 4 * earlier)
+
+
+def test_names_under_which_checkpoints_hold_agency_are_those_of_every_release() -> None:
+    model = _model("gpt2", PATHS[2], gate="input")
+    names = {re.sub(r"\.\d+", ".N", name) for name in model.state_dict()}
+    baseline = {name for name in names if name.startswith("agency_baseline.decoder.")}
+    plain = {re.sub(r"\.\d+", ".N", name) for name in tiny_model("gpt2").state_dict()}
+    gate = "transformer.h.N.attn.head_gate"
+    parts = ("alignment", "lock", "multiplier", "num_updates", "state", "usage", "utilisation")
+    expected = {*(f"{gate}.{part}" for part in (*parts, "weight", "offset"))}
+    assert names - baseline - plain == {"agency_mixes.N.weight", "agency_skips.N.weight", *expected}
+    assert baseline
 
 
 @every_path

@@ -159,6 +159,15 @@ def test_lock_of_a_head_that_is_not_there_changes_nothing() -> None:
     assert set(head_states(model).values()) == {ACTIVE}
 
 
+def test_numbers_that_checkpoints_hold_for_states_and_locks_are_those_of_every_release() -> None:
+    assert [state.name for state in sorted(HeadState)] == [
+        "ACTIVE", "OVERLOADED", "MISALIGNED", "WITHDRAWN"
+    ]  # fmt: skip
+    assert [lock.name for lock in sorted(Lock)] == ["NONE", "WITHDRAWN", "ACTIVE"]
+    assert sorted(HeadState) == [0, 1, 2, 3]
+    assert sorted(Lock) == [0, 1, 2]
+
+
 def test_model_without_gates_has_no_states() -> None:
     with pytest.raises(UsageError, match="has no head gates") as caught:
         head_states(tiny_model("gpt2"))

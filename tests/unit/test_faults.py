@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,6 +24,7 @@ def _module(name: str) -> ModuleType:
         sys.path.remove(str(folder))
 
 
+SURVIVORS = yaml.safe_load((ROOT / "tests" / "faults" / "survivors.yaml").read_text())
 CATALOGUE, TABLE = _module("catalogue"), _module("table")
 FAULTS = (CATALOGUE.SELF_CHECK, *CATALOGUE.FAULTS)
 
@@ -67,3 +69,19 @@ def test_faults_have_names_of_their_own() -> None:
 def test_table_of_the_docs_is_that_of_the_catalogue_with_every_fault_caught() -> None:
     caught = [TABLE.Row(fault, fault.caught_by, 0.0) for fault in CATALOGUE.FAULTS]
     assert (ROOT / TABLE.DOCUMENT).read_text() == TABLE.document(caught)
+
+
+@pytest.mark.parametrize("survivor", SURVIVORS, ids=lambda one: one["mutant"])
+def test_listed_survivor_is_of_a_line_that_is_there_and_has_a_reason(
+    survivor: dict[str, str],
+) -> None:
+    place, _, rest = survivor["mutant"].partition(" | ")
+    rows = {row.strip() for row in _source(place.partition(" ")[0]).splitlines()}
+    assert any(rest.startswith(f"{row} | ") for row in rows)
+    assert survivor["kind"] in ("equivalent", "accepted")
+    assert survivor["reason"]
+
+
+def test_no_survivor_is_listed_twice() -> None:
+    names = [one["mutant"] for one in SURVIVORS]
+    assert len(set(names)) == len(names)

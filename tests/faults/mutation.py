@@ -1,0 +1,240 @@
+"""Change the package one small thing at a time, and see whether a test notices.
+
+    python tests/faults/mutation.py                       a sample of every area
+    python tests/faults/mutation.py statistics --sample 0 every mutant of one area
+
+The mutants of an area are drawn by a seed, so that nights repeat each other until the code changes.
+Each runs the tests that run its lines, the quickest first, for a minute of tests at most, in a fork
+of a process that has loaded the libraries. It is killed if one of them fails or does not end.
+The share that was killed comes with its exact 95% interval. Mutants that survive are listed in
+`survivors.yaml` with a reason, or get a test; those that say the same as the program (`equivalent`)
+count apart. The command fails (exit code 1) where less than 85 percent of the others were killed,
+and where the list is out of date: a survivor that is killed now, or whose code changed.
+"""
+
+import argparse
+import json
+import queue
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from areas import AREAS, Area
+from copies import PACKAGE, ROOT, Copy
+from mutants import Mutant, missing_names, mutants_of
+
+SURVIVORS = Path(__file__).with_name("survivors.yaml")
+LEAST_KILLED = 0.85
+_TEST_SECONDS = 60
+_LIMIT_SECONDS = 300
+_COVERAGE_SECONDS = 3600
+
+
+class Result(NamedTuple):
+    """What became of a mutant."""
+
+    mutant: Mutant
+    killed_by: str
+    """The test; empty if it survived."""
+    seconds: float
+    num_tests: int
+    """That were asked."""
+
+
+class Knowledge(NamedTuple):
+    """Which tests run what."""
+
+    lines: dict[str, dict[str, list[str]]]
+    """Tests by file and line."""
+    seconds: dict[str, float]
+    """By test."""
+
+    def tests_of(self, mutant: Mutant) -> list[str]:
+        """Tests that run a mutant's lines, the quickest first; those of its file for its top."""
+        by_line = self.lines.get(mutant.file, {})
+        wanted = range(mutant.lines[0], mutant.lines[1] + 1)
+        found = {test for line in wanted for test in by_line.get(str(line), ())}
+        found = found or {test for tests in by_line.values() for test in tests}
+        chosen, total = [], 0.0
+        for test in sorted(found, key=lambda one: (self.seconds[one], one)):
+            total += self.seconds[test]
+            if chosen and total > _TEST_SECONDS:
+                break
+            chosen.append(test)
+        return chosen
+
+
+def learn(copy: Copy, tests: Sequence[str], kept: Path | None = None) -> Knowledge:
+    """Run tests once, noting which lines each runs.
+
+    Args:
+        copy: Without a change.
+        tests: Files.
+        kept: Where the notes of an earlier run are, or will be.
+
+    Raises:
+        SystemExit: if one of them fails without any mutant.
+    """
+    table = kept or copy.folder / "lines.json"
+    if table.exists():
+        return Knowledge(**json.loads(table.read_text()))
+    options = ["-q", "-p", "tests.faults.coverage_by_test", "--lines-to", str(table)]
+    done = copy.run([*options, *tests], _COVERAGE_SECONDS)
+    if done.returncode:
+        raise SystemExit(f"tests fail without any mutant:\n{done.stdout[-3000:]}{done.stderr}")
+    return Knowledge(**json.loads(table.read_text()))
+
+
+def judge(mutant: Mutant, copy: Copy, knowledge: Knowledge) -> Result:
+    """Make a change, and run the tests that run it."""
+    start = time.perf_counter()
+    tests = knowledge.tests_of(mutant)
+    killed_by = ""
+    if tests:
+        with copy.changed(mutant.file, mutant.source):
+            outcome = copy.test(*tests, limit_seconds=_LIMIT_SECONDS)
+        killed_by = outcome.failed or ("time" if outcome.timed_out else "")
+    return Result(mutant, killed_by, time.perf_counter() - start, len(tests))
+
+
+def judge_all(
+    mutants: Sequence[Mutant], tests: Sequence[str], num_copies: int, kept: Path | None
+) -> list[Result]:
+    """What became of every mutant, some at the same time."""
+    with tempfile.TemporaryDirectory() as temporary:
+        copies: queue.SimpleQueue[Copy] = queue.SimpleQueue()
+        for number in range(num_copies):
+            copy = Copy(Path(temporary, str(number)))
+            copies.put(copy)
+        knowledge = learn(copy, tests, kept)
+
+        def work(mutant: Mutant) -> Result:
+            own = copies.get()
+            try:
+                result = judge(mutant, own, knowledge)
+            finally:
+                copies.put(own)
+            what = result.killed_by or "SURVIVED"
+            print(f"{result.seconds:4.0f} s  {mutant.name}  {what}", file=sys.stderr)
+            return result
+
+        with ThreadPoolExecutor(num_copies) as pool:
+            results = list(pool.map(work, mutants))
+        for _ in range(num_copies):
+            copies.get().close()
+    return results
+
+
+def mutants_in(area: Area) -> list[Mutant]:
+    """Every mutant of an area."""
+    package = ROOT / PACKAGE
+    return [
+        mutant
+        for path in area.paths(package)
+        for mutant in mutants_of(str(path.relative_to(package)), path.read_text())
+    ]
+
+
+def row_of(area: str, num_mutants: int, results: Sequence[Result], equivalent: set[str]) -> str:
+    """A line of the table, with exact intervals."""
+    counted = [one for one in results if one.mutant.name not in equivalent]
+    killed = sum(bool(one.killed_by) for one in results)
+    cells = [area, str(num_mutants), str(len(results)), str(killed)]
+    cells += [_share(killed, len(results)), str(len(results) - len(counted))]
+    cells.append(_share(sum(bool(one.killed_by) for one in counted), len(counted)))
+    return f"| {' | '.join(cells)} |"
+
+
+def _share(part: int, whole: int) -> str:
+    from scipy.stats import binomtest
+
+    if not whole:
+        return "none"
+    low, high = binomtest(part, whole).proportion_ci(0.95, method="exact")
+    return f"{part / whole:.0%} ({low:.0%} to {high:.0%})"
+
+
+def out_of_date(
+    listed: Sequence[dict[str, Any]], mutants: Sequence[Mutant], results: Sequence[Result]
+) -> list[str]:
+    """What the list of survivors says that is no longer so.
+
+    Args:
+        listed: The list's entries for the files of these mutants.
+        mutants: Every mutant of them.
+        results: What became of a sample.
+    """
+    names = [one["mutant"] for one in listed]
+    killed = {one.mutant.name: one.killed_by for one in results if one.killed_by}
+    return [
+        *(f"no such mutant any more: {name}" for name in missing_names(names, mutants)),
+        *(f"killed by {killed[name]}: {name}" for name in names if name in killed),
+    ]
+
+
+def main() -> int:
+    """Draw, run, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("areas", nargs="*", help=", ".join(area.name for area in AREAS))
+    parser.add_argument("--sample", type=int, default=60, help="of every area; 0 is all")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("-j", type=int, default=2, help="how many at the same time")
+    parser.add_argument(
+        "--lines", type=Path, help="file with which tests run which lines; made where it is missing"
+    )
+    asked = parser.parse_args()
+    chosen = [area for area in AREAS if not asked.areas or area.name in asked.areas]
+    if len(chosen) < len(set(asked.areas)):
+        parser.error(f"areas are {', '.join(area.name for area in AREAS)}")
+    every = {area.name: mutants_in(area) for area in chosen}
+    drawn = {
+        name: random.Random(f"{asked.seed} {name}").sample(
+            mutants, min(asked.sample or len(mutants), len(mutants))
+        )
+        for name, mutants in every.items()
+    }
+    tests = list(dict.fromkeys(test for area in chosen for test in area.test_paths(ROOT)))
+    sampled = [one for sample in drawn.values() for one in sample]
+    results = judge_all(sampled, tests, asked.j, asked.lines)
+    return report(every, drawn, results)
+
+
+def report(
+    every: dict[str, list[Mutant]], drawn: dict[str, list[Mutant]], results: Sequence[Result]
+) -> int:
+    """Print the table, the survivors and what is wrong with their list; the exit code."""
+    files = {mutant.file for mutants in every.values() for mutant in mutants}
+    listed = [
+        one
+        for one in yaml.safe_load(SURVIVORS.read_text()) or ()
+        if one["mutant"].partition(" ")[0] in files
+    ]
+    reasons = {one["mutant"]: f"{one['kind']}: {one['reason']}" for one in listed}
+    equivalent = {one["mutant"] for one in listed if one["kind"] == "equivalent"}
+    print("| area | mutants | drawn | killed | share (95%) | equivalent | share of the others |")
+    print("|---|---|---|---|---|---|---|")
+    has_failed, rest = False, list(results)
+    for name, sample in drawn.items():
+        own, rest = rest[: len(sample)], rest[len(sample) :]
+        print(row_of(name, len(every[name]), own, equivalent))
+        counted = [one for one in own if one.mutant.name not in equivalent]
+        has_failed |= sum(bool(one.killed_by) for one in counted) < LEAST_KILLED * len(counted)
+    print("\nSurvivors:\n")
+    for one in results:
+        if not one.killed_by:
+            why = reasons.get(one.mutant.name, "NOT LISTED: write a test, or list it")
+            print(f"- {one.mutant.name}\n  {why} ({one.num_tests} tests asked)")
+    wrong = out_of_date(listed, [one for mutants in every.values() for one in mutants], results)
+    for problem in wrong:
+        print(f"{SURVIVORS.name}: {problem}")
+    return int(has_failed or bool(wrong))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
