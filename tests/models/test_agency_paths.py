@@ -148,6 +148,8 @@ def test_names_under_which_checkpoints_hold_agency_are_those_of_every_release() 
     expected = {*(f"{gate}.{part}" for part in (*parts, "weight", "offset"))}
     assert names - baseline - plain == {"agency_mixes.N.weight", "agency_skips.N.weight", *expected}
     assert baseline
+    assert type(model).__name__ == "AgencyGPT2LMHeadModel"
+    assert type(model.config).__name__ == "AgencyGPT2Config"
 
 
 @every_path

@@ -154,8 +154,10 @@ def test_plan_survives_json(structure: Structure) -> None:
 def test_impossible_plan_is_refused(
     structure: Structure, arguments: dict[str, object], message: str
 ) -> None:
-    with pytest.raises(UsageError, match=message):
+    with pytest.raises(UsageError, match=message) as caught:
         make_plan(structure, **arguments)
+    # pydantic's own words would say nothing to a user
+    assert "Value error" not in caught.value.message
 
 
 def test_scores_must_match_the_units_and_be_finite(structure: Structure) -> None:
@@ -171,6 +173,12 @@ def test_scores_must_match_the_units_and_be_finite(structure: Structure) -> None
 def test_unreadable_plan_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="invalid pruning plan"):
         parse_plan(text)
+
+
+@pytest.mark.parametrize("fraction", [-0.5, 1.5])
+def test_fraction_that_is_no_share_is_refused(structure: Structure, fraction: float) -> None:
+    with pytest.raises(UsageError, match="invalid pruning plan: fraction: Input should be"):
+        make_plan(structure, fraction=fraction)
 
 
 def test_unknown_key_is_refused(structure: Structure) -> None:

@@ -7,7 +7,13 @@ from transformers import GPT2Config, LlamaConfig
 from sentinel_research.models import structure_of
 from sentinel_research.pruning import make_plan
 from sentinel_research.pruning.select import Unit
-from sentinel_research.pruning.units import add_up_heads, budget_cost, kept_parts, owners
+from sentinel_research.pruning.units import (
+    add_up_heads,
+    budget_cost,
+    kept_parts,
+    owners,
+    removed_units,
+)
 from sentinel_research.structure import LayerParts, Structure
 
 FULL = tuple(range(5))
@@ -58,6 +64,27 @@ def test_units_of_all_kinds_go_together(ragged: Structure) -> None:
         LayerParts(heads=(), neurons=(), has_attention=False, has_ffn=False),
     )
     assert kept_parts(ragged, {}) == ragged.layers
+
+
+def test_removed_units_are_those_of_which_nothing_stays(ragged: Structure) -> None:
+    kinds = ("head", "kv_group", "neuron", "attention", "ffn", "layer")
+    given = {"head": [[1], []], "neuron": [[0, 4], []], "ffn": [[], [0]]}
+    found = removed_units(ragged, kinds, kept_parts(ragged, given))
+    # one of the two heads of group 1 is left, and the attention of layer 1
+    nothing: tuple[tuple[int, ...], ...] = ((), ())
+    assert found == {
+        "head": ((1,), ()),
+        "kv_group": nothing,
+        "neuron": ((0, 4), (0, 1, 2, 3, 4)),
+        "attention": nothing,
+        "ffn": ((), (0,)),
+        "layer": nothing,
+    }
+    whole = kept_parts(ragged, {"kv_group": [[0], []], "layer": [[], [0]]})
+    assert removed_units(ragged, ("kv_group", "layer"), whole) == {
+        "kv_group": ((0,), ()),
+        "layer": ((), (0,)),
+    }
 
 
 def test_block_takes_units_that_were_chosen_beside_it_along(ragged: Structure) -> None:

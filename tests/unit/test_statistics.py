@@ -133,6 +133,12 @@ def test_randomisation_p_is_below_a_level_no_more_often_than_it_says() -> None:
         assert np.mean([p <= place / 10 + 1e-9 for p in ps]) == pytest.approx(place / 10, abs=0.04)
 
 
+def test_value_in_the_middle_has_a_two_sided_p_of_one() -> None:
+    position = position_among(2.0, [1.0, 2.0, 3.0], True)
+    assert position.p_better == position.p_worse == 0.75
+    assert position.p_two_sided == 1.0
+
+
 def test_position_among_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one"):
         position_among(1.0, [], higher_is_better=True)
@@ -175,6 +181,7 @@ def test_holm_equals_the_closed_test_of_all_intersections() -> None:
 def test_normality_is_scipys_shapiro_and_absent_without_spread() -> None:
     values = [1.0, 2.0, 2.5, 7.0]
     assert normality_p(values) == pytest.approx(stats.shapiro(values).pvalue)
+    assert normality_p(values[:3]) == pytest.approx(stats.shapiro(values[:3]).pvalue)
     assert normality_p([1.0, 2.0]) is None
     assert normality_p([1.0, 1.0, 1.0]) is None
 
