@@ -51,10 +51,10 @@ AREAS = (
         ),
         (
             *("pruning/test_algebra", "pruning/test_plan", "pruning/test_prune"),
-            *("pruning/test_select", "pruning/test_surgery", "pruning/test_units"),
-            *("pruning/test_weight_mask", "pruning/test_withdrawn", "unit/test_pruner"),
+            *("pruning/test_quantised", "pruning/test_select", "pruning/test_units"),
+            *("pruning/test_surgery", "pruning/test_weight_mask", "pruning/test_withdrawn"),
             *("property/test_algebra_laws", "property/test_plan_laws"),
-            "property/test_selection_laws",
+            *("property/test_selection_laws", "unit/test_pruner"),
         ),
     ),
     Area(
@@ -98,6 +98,8 @@ AREAS = (
             *("training/test_agency", "pruning/test_withdrawn", "recoveries/test_gates"),
         ),
     ),
+    Area("comparison", ("judgement/*.py",), ("judgement/test_*",)),
+    Area("baselines", ("baselines/*.py",), ("baselines/test_*",)),
     Area(
         "ops",
         # but for files of nothing but compiled loops

@@ -111,6 +111,7 @@ def test_provenance_says_where_a_choice_came_from_without_the_units(structure: S
     origin = plan.provenance()
     assert {"before", "kept", "scores", "score_errors", "weights"}.isdisjoint(origin)
     assert (origin["scorer"], origin["seed"], origin["budget"]) == ("x", 3, "flops")
+    assert make_plan(structure).scorer == "manual"
 
 
 def test_plan_survives_json(structure: Structure) -> None:

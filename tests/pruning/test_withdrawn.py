@@ -49,6 +49,7 @@ def test_plan_names_the_withdrawn_heads_and_where_it_came_from() -> None:
     plan = plan_from_states(model)
     assert plan.removed == {"head": ["L0H1", "L2H4"]}
     assert plan.scorer == "agency"
+    assert plan.granularity == ("head",)
 
 
 def test_model_without_withdrawn_heads_has_a_plan_that_removes_nothing() -> None:

@@ -158,8 +158,10 @@ def test_prediction_from_equal_draws_is_absent_and_from_one_is_refused() -> None
         prediction_test(1.0, [2.0])
 
 
-def test_holm_equals_the_closed_test_of_all_intersections() -> None:
-    ps = [0.012, 0.03, 0.2, 0.011, 0.04]
+@pytest.mark.parametrize(
+    "ps", [[0.012, 0.03, 0.2, 0.011, 0.04], [0.9, 0.4, 0.7]], ids=["small", "large"]
+)
+def test_holm_equals_the_closed_test_of_all_intersections(ps: list[float]) -> None:
     subsets = [
         chosen
         for size in range(1, len(ps) + 1)
