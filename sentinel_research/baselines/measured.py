@@ -21,12 +21,14 @@ _SECTIONS = {"model", "train", "compare", "downstream", "corpora"}
 _PLACES = {"device"}
 
 
-def baselines_of(record: RunRecord, why: str = "") -> list[Baseline]:
+def baselines_of(record: RunRecord) -> list[Baseline]:
     """What every measured cell of a run would be kept as, in the record's order.
 
     Args:
         record: Of a finished run whose recipe has a section `baseline`, or was given one.
-        why: The reason to keep it.
+
+    Returns:
+        Baselines without a reason, which `accept` gives them.
 
     Raises:
         UsageError: if the record names no baseline, or was written before hashes were kept.
@@ -34,7 +36,7 @@ def baselines_of(record: RunRecord, why: str = "") -> list[Baseline]:
     asked = spec_of(record)
     used: set[str] = set()
     found = [
-        _baseline(record, cell, cell.evaluation, asked, why, used)
+        _baseline(record, cell, cell.evaluation, asked, used)
         for cell in record.cells
         if cell.evaluation is not None
     ]
@@ -76,7 +78,6 @@ def _baseline(
     cell: CellRecord,
     evaluation: EvaluationReport,
     asked: BaselineSpec,
-    why: str,
     used: set[str],
 ) -> Baseline:
     device = device_class(record)
@@ -84,7 +85,7 @@ def _baseline(
         suite=asked.suite,
         model=asked.model,
         variant=cell.id,
-        why=why,
+        why="",
         accepted_at=record.finished_at or record.started_at,
         device=device,
         versions=dict(record.environment["packages"]),
@@ -112,7 +113,7 @@ def _identity(record: RunRecord, cell: CellRecord) -> Identity:
             f"the run '{record.name}' was measured before records kept what identifies a model",
             "run its recipe again, in another --output",
         )
-    arm = None if cell.arm is None else cell.arm.model_dump(mode="json", exclude={"is_chosen"})
+    arm = None if cell.arm is None else cell.arm.model_dump(exclude={"is_chosen"})
     changes = {
         "pruning": beside_defaults(PruneSpec, cell.prune_spec),
         "recovery": beside_defaults(RecoverSpec, cell.recover_spec),

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from sentinel_research.baselines import accept_record, check_record
+from sentinel_research.baselines import accept_record, check_record, read_run
 from sentinel_research.baselines.measured import beside_defaults
 from sentinel_research.errors import BaselineError, UsageError
-from sentinel_research.record import Check, EvaluationReport, RunRecord
+from sentinel_research.record import Arm, Check, EvaluationReport, RunRecord
 from sentinel_research.specs import Spec
 from tests.baselines.conftest import LOADED, PLAN, TASK, make_record
 
@@ -199,6 +199,57 @@ def test_missing_and_extra_variant_fail(record: RunRecord, kept: Path) -> None:
         ("missing", "small@magnitude_l2-0.5"),
         ("extra", "small@other"),
     ]
+
+
+def test_missing_and_extra_task_fail(record: RunRecord, kept: Path) -> None:
+    own = evaluation(record)
+    other = make_record()
+    for name in ("task_hashes", "document_hashes", "prompt_hashes", "num_documents"):
+        setattr(own, name, {"other": getattr(evaluation(other), name)[TASK]})
+    own.measurements = []
+    assert kinds(record, kept) == [
+        ("missing", f"small@dense {TASK}"),
+        ("extra", "small@dense other"),
+        ("missing", f"small@dense {TASK}/token_perplexity"),
+        ("missing", f"small@dense {TASK}/acc"),
+    ]
+
+
+def test_other_version_of_the_task_is_another_task(record: RunRecord, kept: Path) -> None:
+    evaluation(record).lm_eval["versions"] = {TASK: 2.0}
+    (found,) = check_record(record, kept).findings
+    assert (found.kind, found.detail) == ("the task changed", "version 1.0, now 2.0")
+
+
+def test_arm_of_a_comparison_is_part_of_what_a_model_is(record: RunRecord, kept: Path) -> None:
+    record.cells[0].arm = Arm(name="mamba", seed=0, learning_rate=0.1)
+    assert kinds(record, kept) == [("the model changed", "small@dense")]
+    accept_record(record, kept, "it is of a comparison now")
+    # whether a rate was chosen changes no model
+    record.cells[0].arm.is_chosen = True
+    assert kinds(record, kept) == []
+
+
+def test_package_that_came_or_went_is_said(record: RunRecord, kept: Path) -> None:
+    record.environment["packages"] = {"scipy": "1.17"}
+    move(record, 1.0)
+    detail = check_record(record, kept).findings[0].detail
+    assert "scipy absent, now 1.17; torch 2.13, now absent" in detail
+
+
+def test_run_can_be_judged_as_another_model(record: RunRecord, tmp_path: Path) -> None:
+    record.write(tmp_path)
+    for path in (tmp_path, tmp_path / "record.json"):
+        named = read_run(path, suite="s", model="m").recipe["baseline"]
+        assert (named["suite"], named["model"]) == ("s", "m")
+    own = read_run(tmp_path, model="m").recipe["baseline"]
+    assert (own["suite"], own["model"]) == ("mine", "m")
+    record.recipe["baseline"] = None
+    record.write(tmp_path)
+    assert read_run(tmp_path).recipe["baseline"] is None
+    for half, lacking in (({"suite": "s"}, "--model"), ({"model": "m"}, "--suite")):
+        with pytest.raises(UsageError, match=f"{lacking} is missing"):
+            read_run(tmp_path, **half)
 
 
 def test_versions_are_said_where_a_metric_moved_and_only_there(
