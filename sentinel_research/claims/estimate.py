@@ -8,7 +8,7 @@ involved, Biometrika 34(1/2), pages 28 to 35.
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from statistics import fmean
+from statistics import fmean, variance
 from typing import Any, NamedTuple
 
 from sentinel_research.bench.timing import median_interval
@@ -101,9 +101,15 @@ def _against_random(spec: AgainstRandom, evidence: Evidence, confidence: float) 
 
     ours = _values(spec.first, spec.metric, spec.draws, evidence, math.log)
     random = _values(spec.random, spec.metric, spec.seeds, evidence, math.log)
-    found = stats.ttest_ind(ours, random, equal_var=False).confidence_interval(confidence)
+    # squared errors of both means; Welch's degrees of freedom [4]
+    errors = [variance(one) / len(one) for one in (ours, random)]
+    if not sum(errors):
+        raise AbsentError("neither side differs from repetition to repetition: nothing to judge by")
+    shares = [error**2 / (len(one) - 1) for error, one in zip(errors, (ours, random), strict=True)]
+    freedom = sum(errors) ** 2 / sum(shares)
+    half = float(stats.t.ppf(0.5 + confidence / 2, freedom)) * sum(errors) ** 0.5
     difference = fmean(ours) - fmean(random)
-    return Estimated(Interval(difference, float(found.low), float(found.high)), confidence)
+    return Estimated(Interval(difference, difference - half, difference + half), confidence)
 
 
 def _times(spec: Times, evidence: Evidence, confidence: float) -> Estimated:

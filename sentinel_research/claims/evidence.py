@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sentinel_research.bench.schema import SECTIONS, SpeedFile
 from sentinel_research.bench.schema_base import Comparison, Section
+from sentinel_research.data.tasks import task_folder
 from sentinel_research.errors import DataError, UsageError
 from sentinel_research.record import CellRecord, RunRecord, write_atomically
 
@@ -119,8 +120,15 @@ def record_path(folder: Path, name: str) -> Path:
     return folder / RECORDS / f"{name}{_SUFFIX}"
 
 
-def keep(folder: Path, name: str, record: RunRecord) -> Path:
+def keep(folder: Path, name: str, record: RunRecord, run: Path | None = None) -> Path:
     """Keep a finished run's record for claims; the same record gives the same bytes.
+
+    Args:
+        folder: Of all baselines.
+        name: `NAME` or `NAME/LABEL`.
+        record: Of the run.
+        run: Its folder. Paths in it and in the folder of tasks are kept without what is before
+            them: where a machine has them says nothing about the numbers.
 
     Raises:
         UsageError: for a run that is not done, or of which a check failed.
@@ -128,5 +136,8 @@ def keep(folder: Path, name: str, record: RunRecord) -> Path:
     record.require_sound()
     path = record_path(folder, name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, lzma.compress((record.model_dump_json() + "\n").encode(), preset=9))
+    text = record.model_dump_json()
+    for place in (task_folder().parent, *(() if run is None else (run.resolve(), run))):
+        text = text.replace(f"{place}/", "")
+    write_atomically(path, lzma.compress(f"{text}\n".encode(), preset=9))
     return path

@@ -52,4 +52,5 @@ def measure(
         )
     asked = [one.replace(_RUNS, str(runs)) for one in measurement.set]
     recipe = load_recipe(measurement.recipe, asked).recipe
-    return keep(folder, name, run(recipe, runs / name, progress=progress))
+    own = runs / name
+    return keep(folder, name, run(recipe, own, progress=progress), own)

@@ -140,6 +140,27 @@ def test_difference_from_random_masks_has_welchs_interval(folder: Folder) -> Non
     assert (got.low, got.high) == pytest.approx((got.value - half, got.value + half))
 
 
+def test_side_that_is_the_same_every_time_is_compared_by_the_other_ones_spread(
+    folder: Folder,
+) -> None:
+    random = {f"random{n}": math.exp(x) for n, x in enumerate((2.0, 2.1, 2.3))}
+    folder.record("g", by_name({"cal0": 1.0, "cal1": 1.0, **random}))
+    statistic: dict[str, Any] = {
+        "kind": "against_random",
+        "metric": METRIC,
+        "draws": [0, 1],
+        "first": {"run": "g", "cell": "cal{seed}"},
+        "seeds": [0, 1, 2],
+        "random": {"run": "g", "cell": "random{seed}"},
+    }
+    got = found(folder, statistic).interval
+    half = T2 * (0.07 / 3 / 3) ** 0.5
+    assert got == pytest.approx((-6.4 / 3, -6.4 / 3 - half, -6.4 / 3 + half))
+    alike = {**statistic, "seeds": [0, 1], "random": {"run": "g", "cell": "cal{seed}"}}
+    with pytest.raises(AbsentError, match="nothing to judge by"):
+        found(folder, alike)
+
+
 ROUNDS = [(2.0, 1.0), (4.0, 1.0), (6.0, 2.0)]
 
 

@@ -11,6 +11,7 @@ from sentinel_research.claims import judge, names, read_claim, write_judgement
 from sentinel_research.claims.evidence import Evidence, keep, record_path
 from sentinel_research.claims.judge import differences
 from sentinel_research.claims.schema import Judgement, Region
+from sentinel_research.data.tasks import task_folder
 from sentinel_research.errors import UsageError
 from tests.claims.conftest import METRIC, Folder, by_name
 
@@ -193,6 +194,21 @@ def test_same_record_is_kept_as_the_same_bytes(folder: Folder) -> None:
     before = record_path(folder.path, "a").read_bytes()
     folder.record("a", by_name({"low": 1.0}))
     assert record_path(folder.path, "a").read_bytes() == before
+
+
+def test_places_of_the_machine_are_not_kept(folder: Folder, tmp_path: Path) -> None:
+    record = by_name({"low": 1.0})
+    record.load = {"pretrained": f"{tmp_path}/mine/model"}
+    assert record.cells[0].evaluation is not None
+    source = task_folder() / "perplexity" / "sentinel_c4.yaml"
+    record.cells[0].evaluation.lm_eval = {"source": str(source)}
+    keep(folder.path, "a", record, tmp_path / "mine")
+    kept = Evidence(folder.path, "toy").record("a")
+    assert kept.load == {"pretrained": "model"}
+    assert kept.cells[0].evaluation is not None
+    assert kept.cells[0].evaluation.lm_eval == {
+        "source": f"{task_folder().name}/perplexity/sentinel_c4.yaml"
+    }
 
 
 @pytest.mark.parametrize("name", ["../a", "a/b/c", "", "a/../../b", "/a"])
