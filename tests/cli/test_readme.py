@@ -49,7 +49,8 @@ def _commands(*, needs_mirror: bool) -> list[str]:
 
 
 def _with_tasks(folder: Path) -> Path:
-    (folder / "tasks").symlink_to(ROOT / "tasks")
+    for name in ("tasks", "regression_baselines"):
+        (folder / name).symlink_to(ROOT / name)
     return folder
 
 
