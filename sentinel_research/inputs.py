@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from sentinel_research.record import Check, EvaluationReport, RunRecord
-from sentinel_research.specs import Recipe
+from sentinel_research.specs import CalibrationSpec, Recipe
 
 _LONG_CONTEXT = "long context"
 _GENERATION = "generation"
@@ -68,17 +68,20 @@ def _fitted(recipe: Recipe) -> Iterator[_Fitted]:
     specs = recipe.recover.specs if recipe.recover is not None else []
     for corpus in dict.fromkeys(name for spec in specs for name in spec.train.corpora):
         yield _Fitted("recovery", corpus, _origin_of(corpus), corpus_fingerprints(corpus))
-    if recipe.prune is None or recipe.prune.calibration is None:
-        return
-    draws = recipe.prune.calibrations
-    documents = calibration_fingerprints(draws)
-    if draws[0].corpus is not None:
-        yield _Fitted("calibration", draws[0].corpus, _origin_of(draws[0].corpus), documents)
-    else:
-        from sentinel_research.data.task_documents import training_documents, training_provenance
+    draws: dict[tuple[str | None, str | None], list[CalibrationSpec]] = {}
+    for draw in recipe.prune.calibrations if recipe.prune is not None else ():
+        draws.setdefault((draw.corpus, draw.task), []).append(draw)
+    for (corpus, task), found in draws.items():
+        origin = _origin_of(corpus) if corpus is not None else _origin_of_task(str(task))
+        documents = calibration_fingerprints(found)
+        yield _Fitted("calibration", corpus or str(task), origin, documents)
 
-        task, _ = training_documents(str(draws[0].task))
-        yield _Fitted("calibration", str(draws[0].task), training_provenance(task), documents)
+
+def _origin_of_task(name: str) -> dict[str, Any]:
+    from sentinel_research.data.task_documents import training_documents, training_provenance
+
+    task, _ = training_documents(name)
+    return training_provenance(task)
 
 
 def _origin_of(corpus: str) -> dict[str, Any]:

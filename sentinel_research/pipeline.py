@@ -206,7 +206,7 @@ def _reads_synthetic_data(recipe: Recipe) -> bool:
         *(name for spec in (recover.specs if recover else ()) for name in spec.train.corpora),
         long_context.corpus if long_context else None,
         generation.corpus if generation else None,
-        recipe.prune.calibration.corpus if recipe.prune and recipe.prune.calibration else None,
+        *(draw.corpus for draw in (recipe.prune.calibrations if recipe.prune else ())),
     }
     made = {"synthetic"}
     for name, spec in recipe.corpora.items():

@@ -7,7 +7,7 @@ fraction.
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
-from sentinel_research.specs import ModelSpec, PruneSpec, QuantiseSpec, Recipe
+from sentinel_research.specs import CalibrationSpec, ModelSpec, PruneSpec, QuantiseSpec, Recipe
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -22,7 +22,7 @@ class _Key(NamedTuple):
 
     scorer: str
     seed: int
-    draw: int | None
+    draw: CalibrationSpec | None
     kinds: tuple[str, ...]
     grid: QuantiseSpec | None
 
@@ -49,8 +49,10 @@ class Pruner:
         self._model = model
         self._recipe = recipe
         self._specs = list(specs)
-        self._calibrations: dict[int, CalibrationSet] = calibration_sets(recipe, tokenizer)
-        self._statistics: dict[tuple[int, QuantiseSpec | None], Statistics] = {}
+        self._calibrations: dict[CalibrationSpec, CalibrationSet] = calibration_sets(
+            recipe, tokenizer
+        )
+        self._statistics: dict[tuple[CalibrationSpec, QuantiseSpec | None], Statistics] = {}
         self._scores: dict[_Key, Scores] = {}
         self._sources: dict[str, Pruner] = {}
 
@@ -78,16 +80,15 @@ class Pruner:
 
     def calibration(self, spec: PruneSpec) -> "CalibrationSet | None":
         """The text that a pruning's scorer reads; None where it has none."""
-        return None if spec.calibration is None else self._calibrations[spec.calibration.seed]
+        return None if spec.calibration is None else self._calibrations[spec.calibration]
 
     def _scored(self, spec: PruneSpec) -> "Scores":
         from sentinel_research.pruning import score_units
         from sentinel_research.pruning.quantised import scored_grid
 
-        draw = spec.calibration.seed if spec.calibration else None
         # bias compensation reads statistics of its own
         kinds = (*spec.granularities, spec.compensate)
-        key = _Key(spec.scorer, spec.seed, draw, kinds, scored_grid(spec))
+        key = _Key(spec.scorer, spec.seed, spec.calibration, kinds, scored_grid(spec))
         if key not in self._scores:
             calibration = self.calibration(spec)
             statistics = self._measured(spec, calibration) if calibration is not None else None
@@ -101,12 +102,10 @@ class Pruner:
         from sentinel_research.pruning.score import needs_of
 
         assert spec.calibration is not None  # the caller has its text
-        draw, grid = spec.calibration.seed, scored_grid(spec)
+        draw, grid = spec.calibration, scored_grid(spec)
         if (draw, grid) not in self._statistics:
             same = [
-                one
-                for one in self._specs
-                if one.calibration and (one.calibration.seed, scored_grid(one)) == (draw, grid)
+                one for one in self._specs if (one.calibration, scored_grid(one)) == (draw, grid)
             ]
             needs = [need for one in [spec, *same] for need in needs_of(one)]
             if not needs:

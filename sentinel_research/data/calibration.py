@@ -67,8 +67,8 @@ def calibration_set(
 
 def calibration_sets(
     recipe: Recipe, tokenizer: "PreTrainedTokenizerBase"
-) -> dict[int, "CalibrationSet"]:
-    """Every calibration draw of a recipe by its seed, in the tokens of its evaluation.
+) -> dict[CalibrationSpec, "CalibrationSet"]:
+    """Every calibration draw of a recipe and its variants, in the tokens of its evaluation.
 
     Raises:
         UsageError, DataError: as `calibration_set`.
@@ -76,7 +76,7 @@ def calibration_sets(
     if recipe.prune is None:
         return {}
     return {
-        spec.seed: calibration_set(
+        spec: calibration_set(
             spec,
             tokenizer,
             add_bos_token=recipe.evaluate.add_bos_token,

@@ -24,7 +24,7 @@ def calibration_fingerprints(draws: Sequence[CalibrationSpec]) -> Collection[fro
     """Of every document that one of several draws of a calibration reads, or could have read.
 
     Args:
-        draws: They differ in the seed alone. A corpus counts whole, of a task only what was drawn.
+        draws: Of one corpus or task. A corpus counts whole, of a task only what was drawn.
     """
     from sentinel_research.data.calibration import drawn_documents
     from sentinel_research.data.task_documents import fingerprints

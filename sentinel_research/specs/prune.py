@@ -102,6 +102,8 @@ class PruneVariant(Spec):
     """See PruneSpec."""
     min_per_layer: int | None = Field(default=None, ge=0)
     """See PruneSpec."""
+    calibration: CalibrationSpec | None = None
+    """See PruneSpec; it replaces the grid's whole."""
     transfer_from: str | None = None
     """See PruneSpec."""
     quantise: PruneQuantiseSpec | None = None
@@ -119,8 +121,8 @@ class PruneGrid(Spec):
     seeds: list[int] = Field(default=[0], min_length=1)
     """Repetitions of seeded scorers (`random`)."""
     calibration_seeds: list[int] | None = Field(default=None, min_length=1)
-    """Repetitions of calibrated scorers over draws of the calibration text; null draws once, by
-    the calibration's own seed."""
+    """Repetitions of calibrated scorers over draws of the calibration text, of every variant that
+    has one; null draws once, by the calibration's own seed."""
     granularity: Granularities = "head"
     """See PruneSpec."""
     scope: Literal["local", "global"] = "local"
@@ -159,7 +161,7 @@ class PruneGrid(Spec):
             )
         check_granularity(self, self.fractions)
         _check_quantise(self)
-        if self.calibration_seeds is not None and self.calibration is None:
+        if self.calibration_seeds is not None and not self._has_calibration:
             raise ValueError("`calibration_seeds` needs `calibration`")
         for field in ("scorers", "fractions", "seeds", "calibration_seeds"):
             values = getattr(self, field) or []
@@ -175,14 +177,27 @@ class PruneGrid(Spec):
         if not self.variants:
             return [(None, self)]
         shared = self.model_dump(exclude={"variants"})
-        return [
-            (name, PruneGrid(**{**shared, **variant.model_dump(exclude_none=True)}))
-            for name, variant in self.variants.items()
-        ]
+        found = []
+        for name, variant in self.variants.items():
+            own = {**shared, **variant.model_dump(exclude_none=True)}
+            # one of several variants may read no text
+            draws = {} if own["calibration"] else {"calibration_seeds": None}
+            found.append((name, PruneGrid(**{**own, **draws})))
+        return found
 
     @property
     def calibrations(self) -> list[CalibrationSpec]:
-        """The calibration of every draw, in the order of the seeds; empty without calibration."""
+        """Every draw of every variant once, in their order; empty without calibration."""
+        return list(dict.fromkeys(draw for _, grid in self.grids for draw in grid._draws))
+
+    @property
+    def _has_calibration(self) -> bool:
+        given = [self.calibration, *(one.calibration for one in self.variants.values())]
+        return any(one is not None for one in given)
+
+    @property
+    def _draws(self) -> list[CalibrationSpec]:
+        """Of this grid itself, whatever its variants."""
         given = self.calibration
         seeds = self.calibration_seeds or ([given.seed] if given else [])
         return [given.model_copy(update={"seed": seed}) for seed in seeds if given]
@@ -205,7 +220,7 @@ class PruneGrid(Spec):
     ) -> list[PruneSpec]:
         own = {"scorers", "fractions", "seeds", "calibration", "calibration_seeds", "save_models"}
         shared = self.model_dump(exclude={*own, "variants"})
-        draws: list[CalibrationSpec | None] = [*self.calibrations] or [None]
+        draws: list[CalibrationSpec | None] = [*self._draws] or [None]
         return [
             PruneSpec(
                 **shared,

@@ -12,7 +12,10 @@ from sentinel_research.specs import Recipe
 
 
 def _recorded(
-    calibration: dict[str, Any], tasks: list[str], seeds: list[int] | None = None
+    calibration: dict[str, Any] | None,
+    tasks: list[str],
+    seeds: list[int] | None = None,
+    variants: dict[str, Any] | None = None,
 ) -> RunRecord:
     recipe = Recipe.model_validate(
         {
@@ -24,6 +27,7 @@ def _recorded(
                 "fractions": [0.5],
                 "calibration": calibration,
                 "calibration_seeds": seeds,
+                "variants": variants or {},
             },
             "evaluate": {"tasks": tasks, "limit": 1},
         }
@@ -62,6 +66,20 @@ def test_task_calibration_on_other_documents_passes(small_tasks: object) -> None
     )
     (dataset,) = record.datasets
     assert (dataset["task"], dataset["split"]) == ("calibration", "train")
+
+
+def test_the_calibration_of_every_variant_is_checked(small_tasks: object) -> None:
+    variants = {
+        name: {"calibration": {"task": name.replace("-", "_"), "num_sequences": 3}}
+        for name in ("choice", "choice-leaky")
+    }
+    record = _recorded(None, ["choice_leaky"], variants=variants)
+    assert [check.detail.split(" documents of ")[1][:12] for check in record.checks] == [
+        "choice (trai",
+        "choice_leaky",
+    ]
+    assert [check.passed for check in record.checks] == [True, False]
+    assert len(record.datasets) == 2
 
 
 def test_task_whose_training_split_is_its_test_split_fails_the_check(small_tasks: object) -> None:

@@ -38,7 +38,8 @@ def _specs(recipe: Recipe) -> list[PruneSpec]:
 @pytest.fixture(autouse=True)
 def _calibration_text(monkeypatch: pytest.MonkeyPatch) -> None:
     def draw(spec: object, _tokenizer: object, **_: object) -> CalibrationSet:
-        generator = torch.Generator().manual_seed(spec.seed)  # type: ignore[attr-defined]
+        seed = spec.seed + 100 * len(spec.corpus)  # type: ignore[attr-defined]
+        generator = torch.Generator().manual_seed(seed)
         return CalibrationSet.of(torch.randint(256, (4, 9), generator=generator))
 
     monkeypatch.setattr(calibration_module, "calibration_set", draw)
@@ -74,6 +75,24 @@ def test_every_draw_is_read_once(passes: list[list[object]]) -> None:
     fingerprints = {pruner.prune(spec).report.plan.calibration for spec in specs}
     assert passes == [[("gate_gradient", "head")]] * 2
     assert len(fingerprints) == 2
+
+
+def test_variants_of_one_seed_are_scored_on_texts_of_their_own() -> None:
+    corpora = {"one": "synthetic", "other": "ptb"}
+    recipe = _recipe(
+        scorers=["gate_gradient"],
+        variants={
+            name: {"calibration": {**CALIBRATION, "corpus": corpus}}
+            for name, corpus in corpora.items()
+        },
+    )
+    specs, model = _specs(recipe), tiny_model("gpt2")
+    pruner = Pruner(model, byte_tokenizer(), recipe, specs)
+    found = [pruner.prune(spec).report.plan for spec in specs]
+    for spec, plan in zip(specs, found, strict=True):
+        text = calibration_module.calibration_set(spec.calibration, None)  # type: ignore[arg-type]
+        assert plan == prune(model, spec, calibration=text).report.plan
+    assert found[0].scores != found[1].scores
 
 
 def test_scorers_without_text_read_none(passes: list[list[object]]) -> None:

@@ -116,6 +116,37 @@ def test_calibration_seeds_need_calibration() -> None:
         PruneGrid(scorers=["entropy"], fractions=[0.5], calibration_seeds=[1])
 
 
+def test_variants_calibrate_on_texts_of_their_own() -> None:
+    grid = PruneGrid(
+        scorers=["entropy"],
+        fractions=[0.5],
+        calibration_seeds=[1, 2],
+        variants={
+            "story": {"calibration": {"corpus": "tinystories"}},
+            "film": {"calibration": {"task": "sst2"}},
+            "blind": {"scorers": ["magnitude"]},
+        },
+    )
+    draws = [
+        *(CalibrationSpec(corpus="tinystories", seed=seed) for seed in (1, 2)),
+        *(CalibrationSpec(task="sst2", seed=seed) for seed in (1, 2)),
+    ]
+    assert grid.calibrations == draws
+    found = [(cell.variant, cell.calibration) for cell in grid.cells(SEEDED, CALIBRATED)]
+    named = zip(["story", "story", "film", "film"], draws, strict=True)
+    assert found == [*named, ("blind", None)]
+
+
+def test_draws_that_variants_share_are_listed_once() -> None:
+    grid = PruneGrid(
+        scorers=["entropy"],
+        fractions=[0.5],
+        calibration={"corpus": "ptb"},
+        variants={"plain": {}, "all": {"scope": "global"}, "own": {"calibration": {"task": "a"}}},
+    )
+    assert grid.calibrations == [CalibrationSpec(corpus="ptb"), CalibrationSpec(task="a")]
+
+
 def test_calibration_needs_exactly_one_source() -> None:
     for content in ({}, {"corpus": "ptb", "task": "sst2"}):
         with pytest.raises(ValidationError, match="exactly one of `corpus` and `task`"):
