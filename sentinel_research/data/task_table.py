@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sentinel_research.data import probes
 from sentinel_research.data.catalogue import CORPORA
 from sentinel_research.data.mmlu import SUBJECTS
 from sentinel_research.data.tasks import find_tasks, list_tasks, task_folder
@@ -56,6 +57,11 @@ NUM_DOCUMENTS: Mapping[str, int] = {
     "sentinel_pile": 1000,
     "sentinel_pile_validation": 1000,
     **{
+        f"sentinel_{probe}{suffix}": probes.NUM_DOCUMENTS
+        for probe in ("induction", "recall", "copy")
+        for suffix in ("", "_control")
+    },
+    **{
         f"sentinel_mmlu_{subject}": number
         for subjects in SUBJECTS.values()
         for subject, number in subjects.items()
@@ -82,7 +88,12 @@ this file.
 eight; `sentinel_mmlu` and its four groups weigh questions alike. All three stop short of the
 published boards, which use hidden test labels.
 
-Prompts are lm-eval 0.4.13's, byte for byte. Differences:
+`sentinel_induction`, `sentinel_recall` and `sentinel_copy` are made here, of English words and no
+natural text: they ask whether a model uses its context, one of four answers being right. Their
+controls have no answer in the context. They need no more than Latin
+letters, so that models of one character a token can be asked as well.
+
+Prompts of the others are lm-eval 0.4.13's, byte for byte. Differences:
 
 - `sentinel_multirc`: label 1 is a right answer. lm-eval takes it for "no", so that its accuracy is
   one minus ours, and its examples say the opposite of their labels.
@@ -155,6 +166,8 @@ def _source(config: Mapping[str, Any]) -> tuple[str, str, str]:
         )
         revision = GLUE_REVISION[:12] if is_known else "not known"
         return f"{options['repository']} {options['subset']}", revision, split
+    if "probe" in options:
+        return "synthetic questions", "-", split
     corpus = CORPORA[options["corpus"]]
     if split in corpus.splits:
         source = corpus.splits[split]
