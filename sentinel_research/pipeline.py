@@ -138,6 +138,10 @@ def _run_cells(
                 progress.advance(f"{planned.id} {headline(recipe, cell)}")
     if not all_cells:
         record_inputs(recipe, record, None)
+    if recipe.study is not None and distributed.is_main():
+        from sentinel_research.studies import run_study
+
+        record.study = run_study(recipe.study, record, folder)
     if recipe.recover is not None:
         from sentinel_research.budgets import NAME, check_budgets
 

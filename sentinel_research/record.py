@@ -189,6 +189,9 @@ class RunRecord(_Part):
     """Of compared architectures: `models` as they were matched, `learning_rates` as chosen."""
     downstream: dict[str, Any] | None = None
     """Of a downstream run: `models` as they were loaded, `units` with their documents, `groups`."""
+    study: dict[str, Any] | None = None
+    """What the recipe's study found, see `studies.schema`; null if it asks none, and until all
+    cells are measured."""
     datasets: list[dict[str, Any]] = Field(default_factory=list)
     """Provenance of every dataset read: source, revision or file hashes, text hash."""
     cells: list[CellRecord] = Field(default_factory=list)

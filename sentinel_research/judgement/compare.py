@@ -60,7 +60,19 @@ def compare(records: Sequence[str | Path], spec: JudgementSpec | None = None) ->
         ['worse']
     """
     spec = spec or JudgementSpec()
-    family = declare(find_pairs([str(one) for one in records]), spec)
+    return judge_family(declare(find_pairs([str(one) for one in records]), spec), spec)
+
+
+def judge_family(family: Sequence[Asked], spec: JudgementSpec) -> Comparison:
+    """Judge a family of comparisons that was declared, corrected together.
+
+    Args:
+        family: Pairs, each on one task by one metric.
+        spec: Correction, level, resamples and seed.
+
+    Returns:
+        A finding for every member, in its order; its verdict is on the second of the pair.
+    """
     read = _reader()
     judged = [_judge(one, spec, read) for one in family]
     p_values = [_p(one) for one in judged]

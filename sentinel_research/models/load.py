@@ -60,10 +60,10 @@ def load_stored(spec: ModelSpec) -> Loaded:
         spec: With `pretrained`; type, device and attention implementation are honoured.
 
     Returns:
-        Model, tokenizer, and a report: `pretrained`, `model_type`, `num_parameters`, `dtype`,
-        `device`, `attn_implementation`, `kernels`, `weights_sha256` and `tokenizer_sha256` per
-        file, `config_sha256`, and for a pruned checkpoint `kept_heads` and `pruning`, for a gated
-        one `agency`.
+        Model, tokenizer, and a report: `pretrained`, `model_type`, `num_parameters`,
+        `vocab_size`, `dtype`, `device`, `attn_implementation`, `kernels`, `weights_sha256` and
+        `tokenizer_sha256` per file, `config_sha256`, and for a pruned checkpoint `kept_heads` and
+        `pruning`, for a gated one `agency`.
 
     Raises:
         UsageError: if the spec names an architecture instead, or an absent device.
@@ -86,6 +86,7 @@ def load_stored(spec: ModelSpec) -> Loaded:
         "pretrained": spec.pretrained,
         "model_type": model.config.model_type,
         "num_parameters": model.num_parameters(),
+        "vocab_size": model.config.get_text_config().vocab_size,
         "dtype": str(model.dtype).removeprefix("torch."),
         "device": str(model.device),
         "attn_implementation": model.config._attn_implementation,

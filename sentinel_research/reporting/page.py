@@ -29,6 +29,7 @@ from sentinel_research.reporting.numbers import number
 from sentinel_research.reporting.outcome import compares_models, list_problems, verdict
 from sentinel_research.reporting.recovery import compare_recoveries
 from sentinel_research.reporting.shortfalls import explain_shortfalls
+from sentinel_research.reporting.studies import present_study
 from sentinel_research.reporting.svg import Drawing
 from sentinel_research.reporting.tables import Table
 
@@ -78,6 +79,8 @@ class Page(NamedTuple):
     facts: tuple[tuple[str, str], ...]
     """Name and value of what identifies the run."""
     tasks: tuple[TaskSection, ...]
+    study: tuple[Part, ...]
+    """What the prunings answer together; empty if the recipe asks for no study."""
     criteria: tuple[Part, ...]
     """How the criteria compare, whatever the task; empty if the run compares none."""
     architectures: tuple[Part, ...]
@@ -132,6 +135,7 @@ def build_page(record: RunRecord) -> Page:
         tasks=()
         if is_comparison
         else tuple(_task_section(record, groups, task) for task in list_tasks(record)),
+        study=present_study(record, groups),
         criteria=compare_criteria(groups, record.synthetic_data),
         architectures=compare_architectures(record),
         downstream=compare_downstream(record),

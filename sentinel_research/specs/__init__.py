@@ -24,6 +24,7 @@ from sentinel_research.specs.quantise import PruneQuantiseSpec, QuantiseSpec
 from sentinel_research.specs.recipe import EvalSpec, Recipe
 from sentinel_research.specs.recover import Methods, RecoverGrid, RecoverSpec, RecoverVariant
 from sentinel_research.specs.samples import SampleSpec
+from sentinel_research.specs.study import StudyKind, StudySpec
 from sentinel_research.specs.train import FitSpec, TrainSpec
 
 __all__ = [
@@ -56,5 +57,7 @@ __all__ = [
     "SampleSpec",
     "Spec",
     "StatePolicy",
+    "StudyKind",
+    "StudySpec",
     "TrainSpec",
 ]

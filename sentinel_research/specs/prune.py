@@ -177,7 +177,7 @@ class PruneGrid(Spec):
         if not self.variants:
             return [(None, self)]
         shared = self.model_dump(exclude={"variants"})
-        found = []
+        found: list[tuple[str | None, PruneGrid]] = []
         for name, variant in self.variants.items():
             own = {**shared, **variant.model_dump(exclude_none=True)}
             # one of several variants may read no text

@@ -14,8 +14,9 @@ from sentinel_research.specs.downstream import DownstreamSpec
 from sentinel_research.specs.generation import GenerationSpec
 from sentinel_research.specs.long_context import LongContextSpec
 from sentinel_research.specs.model import ModelSpec
-from sentinel_research.specs.prune import PruneGrid
+from sentinel_research.specs.prune import CalibrationSpec, PruneGrid
 from sentinel_research.specs.recover import RecoverGrid
+from sentinel_research.specs.study import StudySpec
 from sentinel_research.specs.train import TrainSpec
 
 
@@ -73,7 +74,7 @@ class EvalSpec(Spec):
 class Recipe(Spec):
     """Everything one run needs, from model to report."""
 
-    CHANGES_NO_NUMBER: ClassVar[frozenset[str]] = frozenset({"baseline"})
+    CHANGES_NO_NUMBER: ClassVar[frozenset[str]] = frozenset({"baseline", "study"})
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     """Short name; also the default name of the run folder."""
@@ -100,11 +101,15 @@ class Recipe(Spec):
     """Fine-tuning of finished models on the tasks of `evaluate`, instead of one model."""
     evaluate: EvalSpec
     """The measurement."""
+    study: StudySpec | None = None
+    """A question that the prunings answer together; null asks none."""
     baseline: BaselineSpec | None = None
     """What the run is a baseline for (`sentinel baseline`); null for none."""
 
     @model_validator(mode="after")
     def _sections_fit(self) -> Self:
+        if self.study is not None:
+            _check_study(self, self.study)
         if self.downstream is not None:
             _check_downstream(self, self.downstream)
             return self
@@ -119,6 +124,38 @@ class Recipe(Spec):
             raise ValueError("`train` goes with `model.architecture`, and only with it")
         _check_layout(self)
         return self
+
+
+def own_task(calibration: CalibrationSpec, tasks: list[str]) -> str | None:
+    """The evaluated task that a calibration text belongs to; None if it is none of `tasks`.
+
+    Example:
+        >>> own_task(CalibrationSpec(corpus="ptb"), ["sentinel_ptb"])
+        'sentinel_ptb'
+    """
+    name = calibration.task or f"sentinel_{calibration.corpus}"
+    return name if name in tasks else None
+
+
+def _check_study(recipe: Recipe, study: StudySpec) -> None:
+    if recipe.prune is None or recipe.compare or recipe.downstream or recipe.recover:
+        raise ValueError("`study` looks at the prunings of one model: it needs `prune` alone")
+    if study.judgement.tasks or study.judgement.metrics:
+        raise ValueError("`study.judgement` names no `tasks` or `metrics`: the study compares all")
+    sources = {(draw.corpus, draw.task): draw for draw in recipe.prune.calibrations}
+    if study.kind == "break_points" and len({*recipe.prune.fractions} - {0}) < 2:
+        raise ValueError("`study.kind: break_points` needs two or more `prune.fractions` above 0")
+    if study.kind == "importance" and len(sources) < 2:
+        raise ValueError(
+            "`study.kind: importance` needs variants that calibrate on two or more texts: "
+            "`prune.variants.NAME.calibration`"
+        )
+    own = {own_task(draw, recipe.evaluate.tasks) for draw in sources.values()} - {None}
+    if study.kind == "specialisation" and len(own) < 2:
+        raise ValueError(
+            "`study.kind: specialisation` needs variants that calibrate on two or more of "
+            f"`evaluate.tasks` (or on the corpus of one), found {len(own)}"
+        )
 
 
 def _check_layout(recipe: Recipe) -> None:

@@ -44,6 +44,7 @@ FLOORS = {
     "recoveries": 4,
     "inputs": 4,
     "judgement": 4,
+    "studies": 4,
     "trained": 4,
     "lm_eval_plugin": 0,
     "downstream_command": 5,

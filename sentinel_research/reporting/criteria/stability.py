@@ -137,6 +137,28 @@ def measure_stability(group: Group) -> Stability:
     )
 
 
+class Overlap(NamedTuple):
+    """What two selections share."""
+
+    jaccard: float
+    """Units in both over units in either, in [0, 1]."""
+    expected: float | None
+    """Its expectation for random selections of the same sizes; null where their units differ."""
+
+
+def compare_selections(first: CellRecord, second: CellRecord) -> Overlap | None:
+    """What the prunings of two cells share; None if a record does not say, or nothing went.
+
+    Args:
+        first: A cell of a pruned model.
+        second: Another of the same model.
+    """
+    one, two = read_selection(first), read_selection(second)
+    if one is None or two is None or (found := _jaccard(one, two)) is None:
+        return None
+    return Overlap(found, _expected(one, two))
+
+
 def measure_noise(scorer: str, draws: list[Scores]) -> ScoreNoise:
     """Compare the scores of a criterion with their own sampling error.
 
