@@ -2,7 +2,8 @@
 
 `tasks.TASK.estimates` has a row per scorer and fraction, `tasks.TASK.against_random` its
 comparison with random masks; `study.KEY`, `criteria.KEY`, `architectures.KEY`, `downstream.KEY`,
-`recovery.KEY` and `generation.KEY` have one comparison each. A part without numbers has `absent` alone.
+`recovery.KEY` and `generation.KEY` have one comparison each. A part without numbers has `absent`
+alone.
 
 Of `recovery`, `results-TASK` has the metric, the unit of its values (`is_log`: they are natural
 logarithms) and a row per recovery with every seed before and after, and `regained` against either
