@@ -71,10 +71,10 @@ def _fitted(recipe: Recipe) -> Iterator[_Fitted]:
     draws: dict[tuple[str | None, str | None], list[CalibrationSpec]] = {}
     for draw in recipe.prune.calibrations if recipe.prune is not None else ():
         draws.setdefault((draw.corpus, draw.task), []).append(draw)
-    for (corpus, task), found in draws.items():
-        origin = _origin_of(corpus) if corpus is not None else _origin_of_task(str(task))
+    for (text, task), found in draws.items():
+        origin = _origin_of(text) if text is not None else _origin_of_task(str(task))
         documents = calibration_fingerprints(found)
-        yield _Fitted("calibration", corpus or str(task), origin, documents)
+        yield _Fitted("calibration", text or str(task), origin, documents)
 
 
 def _origin_of_task(name: str) -> dict[str, Any]:

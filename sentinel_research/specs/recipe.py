@@ -150,6 +150,10 @@ def _check_study(recipe: Recipe, study: StudySpec) -> None:
             "`study.kind: importance` needs variants that calibrate on two or more texts: "
             "`prune.variants.NAME.calibration`"
         )
+    if study.kind == "transfer" and len({one.transfer_from for _, one in recipe.prune.grids}) < 2:
+        raise ValueError(
+            "`study.kind: transfer` needs a variant with `transfer_from` and one without"
+        )
     own = {own_task(draw, recipe.evaluate.tasks) for draw in sources.values()} - {None}
     if study.kind == "specialisation" and len(own) < 2:
         raise ValueError(

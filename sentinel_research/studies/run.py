@@ -8,6 +8,7 @@ from sentinel_research.specs import StudySpec
 from sentinel_research.studies.break_points import find_break_points
 from sentinel_research.studies.cells import dense_subject, read_masks
 from sentinel_research.studies.specialisation import compare_masks
+from sentinel_research.studies.transfer import compare_plans
 
 
 def run_study(spec: StudySpec, record: RunRecord, folder: Path) -> dict[str, Any] | None:
@@ -25,5 +26,7 @@ def run_study(spec: StudySpec, record: RunRecord, folder: Path) -> dict[str, Any
     dense, masks = dense_subject(record, folder), read_masks(record, folder)
     if dense is None or not masks or spec.kind == "importance":
         return None
+    if spec.kind == "transfer":
+        return compare_plans(record, masks, spec.judgement).model_dump(mode="json")
     study = compare_masks if spec.kind == "specialisation" else find_break_points
     return study(record, dense, masks, spec.judgement).model_dump(mode="json")

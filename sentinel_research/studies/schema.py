@@ -53,6 +53,39 @@ class Specialisation(_Part):
     """The diagonal of that matrix against the rest of its row, one family."""
 
 
+class MovedPlan(_Part):
+    """A plan that was made for another model."""
+
+    task: str
+    """Where it was measured."""
+    moved: str
+    """Variant and scorer."""
+    made_for: str
+    """The model that it was made for."""
+    fraction: float
+    """Share removed."""
+    native: str | None
+    """The model's own plan by the same scorer; null if none was measured."""
+    finding: Finding | None
+    """The moved plan against the native one; null without a native one."""
+    num_random: int
+    """Random masks of the same fraction."""
+    num_beaten: int
+    """How many of them are worse."""
+    random_p: float | None
+    """Two-sided, of the exact randomisation test, after Holm over all moved plans of the study;
+    null without random masks."""
+
+
+class Transfer(_Part):
+    """Is a plan that was made for another model as good as the model's own?"""
+
+    kind: Literal["transfer"] = "transfer"
+    """Of study."""
+    plans: list[MovedPlan]
+    """Every moved plan on every task."""
+
+
 class AtFraction(_Part):
     """A pruned model against the dense one."""
 

@@ -82,6 +82,7 @@ def test_report_shows_the_matrix_without_the_samples(tmp_path: Path) -> None:
     [
         ("specialisation", {}, "two or more of `evaluate.tasks`"),
         ("importance", {}, "on two or more texts"),
+        ("transfer", {}, "a variant with `transfer_from` and one without"),
         ("break_points", {"fractions": [0, 0.5]}, "two or more `prune.fractions` above 0"),
     ],
 )

@@ -6,11 +6,13 @@ from sentinel_research.reporting.estimates import Group
 from sentinel_research.reporting.studies.break_points import break_point_parts
 from sentinel_research.reporting.studies.importance import importance_parts
 from sentinel_research.reporting.studies.specialisation import specialisation_parts
+from sentinel_research.reporting.studies.transfer import transfer_parts
 
 _TITLES = {
     "specialisation": "Masks of tasks on all tasks",
     "break_points": "What pruning breaks first",
     "importance": "Stability of importance",
+    "transfer": "Plans made for another model",
 }
 
 
@@ -25,7 +27,7 @@ def present_study(record: RunRecord, groups: list[Group]) -> tuple[Part, ...]:
         The parts; none if the recipe asks for no study.
     """
     # a module of floor 4 that itself reads reports' terms
-    from sentinel_research.studies.schema import BreakPoints, Specialisation
+    from sentinel_research.studies.schema import BreakPoints, Specialisation, Transfer
 
     asked = record.recipe.get("study")
     if asked is None:
@@ -38,4 +40,6 @@ def present_study(record: RunRecord, groups: list[Group]) -> tuple[Part, ...]:
         return (Part(kind, _TITLES[kind], None, None, (), absent, None),)
     if kind == "specialisation":
         return specialisation_parts(Specialisation.model_validate(record.study), groups)
+    if kind == "transfer":
+        return transfer_parts(Transfer.model_validate(record.study))
     return break_point_parts(BreakPoints.model_validate(record.study))
