@@ -57,12 +57,13 @@ def pair_up(first: Scores, second: Scores, aggregation: str) -> Paired:
             "them both",
         )
     num_documents = len(first.names)
+    # one text of many windows has a spread
+    if first.texts is not None and second.texts is not None:
+        return _texts(first, second, aggregation)
     if num_documents < 2:
         raise NotComparableError(
             "too few", f"{num_documents} document(s) have no spread: measure more (raise the limit)"
         )
-    if first.texts is not None and second.texts is not None:
-        return _texts(first, second, aggregation)
     unit: Unit = "documents"
     units = np.arange(num_documents)
     if first.clusters is not None and len(set(first.clusters)) < num_documents:

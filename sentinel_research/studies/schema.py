@@ -23,6 +23,10 @@ class MaskOnTask(_Part):
     """Share removed."""
     is_own: bool
     """Whether the mask was scored on this task."""
+    dense: float | None
+    """The dense model's value; null if it was not measured."""
+    value: float | None
+    """The mask's; null if it was not measured."""
     finding: Finding
     """The mask's model against the dense one."""
 

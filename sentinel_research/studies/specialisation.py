@@ -7,6 +7,7 @@ each task its own mask against every other one of the same scorer and fraction.
 from sentinel_research.judgement.compare import judge_family
 from sentinel_research.judgement.subjects import Subject
 from sentinel_research.record import RunRecord
+from sentinel_research.reporting.estimates import list_metrics, measured
 from sentinel_research.specs import JudgementSpec
 from sentinel_research.specs.recipe import own_task
 from sentinel_research.studies.cells import Mask, ask, list_evaluated
@@ -48,6 +49,8 @@ def compare_masks(
                 mask=mask.arm,
                 fraction=mask.fraction,
                 is_own=_is_own(mask, task),
+                dense=_value(record, dense, task),
+                value=_value(record, mask.subject, task),
                 finding=finding,
             )
             for (task, mask), finding in zip(places, against_dense.findings, strict=True)
@@ -59,6 +62,11 @@ def compare_masks(
             for (task, own, other), finding in zip(rivals, own_against.findings, strict=True)
         ],
     )
+
+
+def _value(record: RunRecord, subject: Subject, task: str) -> float | None:
+    found = measured(subject.cell, task, list_metrics(record, task)[0])
+    return None if found is None else found.value
 
 
 def _is_own(mask: Mask, task: str) -> bool:

@@ -77,19 +77,26 @@ def test_perplexity_is_of_the_whole_corpus_and_lower_is_better(
     assert evidence.p_value == 2 / 200
 
 
-def test_few_texts_are_compared_by_blocks_of_windows(pair: Callable[..., Finding]) -> None:
+@pytest.mark.parametrize(("num_texts", "num_windows"), [(3, 8), (1, 24)], ids=["three", "one"])
+def test_few_texts_are_compared_by_blocks_of_windows(
+    pair: Callable[..., Finding], num_texts: int, num_windows: int
+) -> None:
     rng = np.random.default_rng(0)
 
     def task(shift: float) -> dict[str, Task]:
         windows = [
-            (tuple(-20 * (2 + shift + 0.1 * rng.normal(size=8))), (20,) * 8) for _ in range(3)
+            (
+                tuple(-20 * (2 + shift + 0.1 * rng.normal(size=num_windows))),
+                (20,) * num_windows,
+            )
+            for _ in range(num_texts)
         ]
-        items = [[sum(lengths), 160] for lengths, _ in windows]
+        items = [[sum(lengths), 20 * num_windows] for lengths, _ in windows]
         metric = Metric(weighted_perplexity, items, False)
         return {TASK: Task({"token_perplexity": metric}, windows=windows)}
 
     evidence = _evidence(pair(task(0.0), task(0.5)))
-    assert (evidence.num_documents, evidence.num_units) == (3, 24)
+    assert (evidence.num_documents, evidence.num_units) == (num_texts, 24)
     assert evidence.unit == "blocks of windows"
 
 

@@ -71,10 +71,27 @@ def test_report_shows_the_matrix_without_the_samples(tmp_path: Path) -> None:
     assert matrix.table.headers[3:] == ("ma: taylor at 0.5", "mb: taylor at 0.5")
     assert [cell.text.endswith("*") for cell in matrix.table.rows[0][3:]] == [True, False]
     assert [cell.kind for cell in matrix.table.rows[1][3:]] == ["bad", "bad"]
+    assert [row[2].text for row in matrix.table.rows] == ["0.9200", "0.9000"]
     assert own.table is not None
     assert "fewer than two masks" in overlap.absent
     for text in (render_html(page), render_markdown(page), render_json(page)):
         assert "masks-on-tasks" in text or "Masks of tasks on all tasks" in text
+
+
+def test_mask_that_changes_no_answer_shows_its_value_all_the_same(tmp_path: Path) -> None:
+    text = {"corpus": None, "task": "a", "seed": 0}
+    record = write_prunings(
+        tmp_path,
+        {
+            "dense": (None, {"a": right(0.5)}),
+            "taylor-0.5": (pruning("taylor", 0.5, calibration=text), {"a": right(0.5)}),
+        },
+    )
+    record.recipe["study"] = SPEC.model_dump(mode="json")
+    record.study = run_study(SPEC, record, tmp_path)
+    table = build_page(record).study[0].table
+    assert table is not None
+    assert [cell.text for cell in table.rows[0][2:]] == ["0.5000", "0.5000 (identical) *"]
 
 
 @pytest.mark.parametrize(

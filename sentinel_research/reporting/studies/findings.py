@@ -28,12 +28,14 @@ def finding_cells(finding: "Finding") -> tuple[Cell, ...]:
     )
 
 
-def value_cell(finding: "Finding") -> Cell:
+def value_cell(value: float | None, finding: "Finding") -> Cell:
     """The second's value with the interval of its difference to the first, shown as the verdict."""
     found = finding.evidence
+    if value is None:
+        return Cell("not measured", finding.reason, "missing")
     if found is None:
-        return Cell(finding.refusal or "-", finding.reason, "missing")
-    text = f"{number(found.second_value)} ({found.low:+.3g} to {found.high:+.3g})"
+        return Cell(f"{number(value)} ({finding.refusal})", finding.reason, "number")
+    text = f"{number(value)} ({found.low:+.3g} to {found.high:+.3g})"
     title = f"{finding.verdict}, adjusted p {p_value(found.p_adjusted)}"
     return Cell(text, title, _KINDS.get(finding.verdict, "number"))
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sentinel_research.reporting.criteria import Part
 from sentinel_research.reporting.criteria.stability import Overlap, compare_selections
 from sentinel_research.reporting.estimates import Group
-from sentinel_research.reporting.numbers import coefficient, fraction
+from sentinel_research.reporting.numbers import coefficient, fraction, number
 from sentinel_research.reporting.studies.findings import (
     HEADERS,
     NONE,
@@ -59,12 +59,11 @@ def _matrix(study: "Specialisation") -> Part:
         cells = []
         for mask, share in columns:
             one = found[task, mask, share]
-            cell = value_cell(one.finding)
+            cell = value_cell(one.value, one.finding)
             cells.append(cell._replace(text=f"{cell.text} *") if one.is_own else cell)
-        evidence = [one.finding.evidence for one in study.against_dense if one.task == task]
-        dense = next((f"{one.first_value:.4g}" for one in evidence if one is not None), "-")
-        metric = found[(task, *columns[0])].finding.metric
-        rows.append((Cell(task), Cell(metric), Cell(dense, kind="number"), *cells))
+        first = found[(task, *columns[0])]
+        dense = NONE if first.dense is None else Cell(number(first.dense), kind="number")
+        rows.append((Cell(task), Cell(first.finding.metric), dense, *cells))
     names = tuple(f"{mask} at {fraction(share)}" for mask, share in columns)
     table = Table(("task", "metric", "dense", *names), tuple(rows))
     findings = [one.finding for one in study.against_dense]
