@@ -43,9 +43,19 @@ class Questions(Spec):
 
 
 def names(folder: Path = DEFAULT_FOLDER) -> list[str]:
-    """All claims of a folder, sorted."""
-    found = (path.stem for path in (folder / _CLAIMS).glob(f"*{_SUFFIX}"))
-    return sorted(name for name in found if name not in (_MEASUREMENTS, _QUESTIONS))
+    """All claims of a folder, sorted.
+
+    Raises:
+        UsageError: if there is none.
+    """
+    stems = (path.stem for path in (folder / _CLAIMS).glob(f"*{_SUFFIX}"))
+    found = sorted(name for name in stems if name not in (_MEASUREMENTS, _QUESTIONS))
+    if not found:
+        raise UsageError(
+            f"there are no claims in {folder / _CLAIMS}",
+            "go to the folder of the project, or name that of its baselines with --folder",
+        )
+    return found
 
 
 def claim_path(name: str, folder: Path = DEFAULT_FOLDER) -> Path:

@@ -233,6 +233,12 @@ def test_wrong_claim_file_names_what_is_wrong(kept: Folder, line: str, message: 
         read_claim("x", kept.path)
 
 
+def test_folder_without_claims_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="there are no claims in") as caught:
+        names(tmp_path)
+    assert "--folder" in str(caught.value)
+
+
 def test_unknown_claim_names_the_nearest(folder: Folder) -> None:
     folder.claim("heads-matter", [], needs="time")
     assert names(folder.path) == ["heads-matter"]
