@@ -16,16 +16,11 @@ from sentinel_research.cell_plan import DENSE, PlannedCell, plan_cells
 from sentinel_research.cells import Prepared, headline, run_cell
 from sentinel_research.environment import environment
 from sentinel_research.errors import CheckFailedError, DivergedError, SentinelError, UsageError
+from sentinel_research.files import create_folder
 from sentinel_research.inputs import record_inputs
 from sentinel_research.progress import Progress, Silent, piece
 from sentinel_research.pruner import Pruner
-from sentinel_research.record import (
-    RECORD_FILE,
-    CellRecord,
-    RunRecord,
-    create_folder,
-    now,
-)
+from sentinel_research.record import RECORD_FILE, CellRecord, RunRecord, now
 from sentinel_research.recoverer import Recoverer
 from sentinel_research.specs import Recipe
 from sentinel_research.trained import MODEL_FOLDER, stored, train_model

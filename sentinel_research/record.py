@@ -5,9 +5,6 @@ was not computed is absent, with the reason under `not_measured`; no field has a
 """
 
 import json
-import os
-import secrets
-import tempfile
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +12,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sentinel_research.distributed import is_main
-from sentinel_research.errors import SentinelError, UsageError
+from sentinel_research.errors import UsageError
+from sentinel_research.files import write_atomically
 
 SCHEMA_VERSION = 1
 RECORD_FILE = "record.json"
@@ -281,50 +279,3 @@ class RunRecord(_Part):
 def now() -> str:
     """The current time, UTC, ISO 8601 with seconds."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file so that a reader or a crash never sees half of it.
-
-    Args:
-        path: The file, in an existing folder.
-        content: Its whole content; text is written as UTF-8.
-
-    Raises:
-        SentinelError: if the folder cannot be written or the disk is full.
-    """
-    data = content.encode() if isinstance(content, str) else content
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        try:
-            with temporary.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise SentinelError(
-            f"cannot write {path}: {error.strerror}",
-            "free space or choose another folder with --output; the same command resumes",
-        ) from error
-
-
-def create_folder(folder: Path) -> Path:
-    """Create a run folder and prove that it can be written.
-
-    Raises:
-        UsageError: if it cannot be created or written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".write-test-"):
-            pass
-    except OSError as error:
-        raise UsageError(
-            f"cannot write to the output folder {folder}: {error.strerror}",
-            "choose a writable folder with --output DIR",
-        ) from error
-    return folder

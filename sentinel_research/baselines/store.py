@@ -8,7 +8,8 @@ from pydantic import ValidationError
 
 from sentinel_research.baselines.schema import SCHEMA_VERSION, SEPARATOR, Baseline
 from sentinel_research.errors import BaselineError
-from sentinel_research.record import create_folder, now, write_atomically
+from sentinel_research.files import create_folder, write_atomically
+from sentinel_research.record import now
 
 DEFAULT_FOLDER = Path("regression_baselines")
 _SUFFIX = ".json"

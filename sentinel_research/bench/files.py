@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from sentinel_research.bench.schema import SpeedFile
 from sentinel_research.errors import UsageError
-from sentinel_research.record import create_folder, write_atomically
+from sentinel_research.files import create_folder, write_atomically
 
 
 def read_file(path: Path, empty: SpeedFile) -> SpeedFile:

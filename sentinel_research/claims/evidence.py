@@ -14,7 +14,8 @@ from sentinel_research.bench.schema import SECTIONS, SpeedFile
 from sentinel_research.bench.schema_base import Comparison, Section
 from sentinel_research.data.tasks import task_folder
 from sentinel_research.errors import DataError, UsageError
-from sentinel_research.record import CellRecord, RunRecord, write_atomically
+from sentinel_research.files import write_atomically
+from sentinel_research.record import CellRecord, RunRecord
 
 RECORDS = "records"
 SPEED = "speed"

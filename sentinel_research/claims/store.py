@@ -13,8 +13,8 @@ from sentinel_research.baselines.store import DEFAULT_FOLDER as BASELINES
 from sentinel_research.claims.schema import Claim, Judgement
 from sentinel_research.claims.statistic import Measurement
 from sentinel_research.errors import UsageError, did_you_mean
+from sentinel_research.files import write_atomically
 from sentinel_research.recipe import parse, read_yaml
-from sentinel_research.record import write_atomically
 from sentinel_research.specs.base import Spec
 
 DEFAULT_FOLDER = BASELINES

@@ -104,7 +104,7 @@ def report(
         File to write; stdout by default.
     """
     from sentinel_research.claims.ledger import read_ledger, render_json, render_markdown
-    from sentinel_research.record import write_atomically
+    from sentinel_research.files import write_atomically
 
     ledger = read_ledger(folder)
     text = render_json(ledger) if format_ == "json" else render_markdown(ledger)

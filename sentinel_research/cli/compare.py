@@ -35,9 +35,9 @@ def compare(
     fail_on
         Exit with 1 if a verdict is worse.
     """
+    from sentinel_research.files import write_atomically
     from sentinel_research.judgement import compare as judge
     from sentinel_research.judgement.render import print_text, render
-    from sentinel_research.record import write_atomically
 
     found = judge(records, spec)
     if output is not None:

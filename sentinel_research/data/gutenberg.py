@@ -24,7 +24,7 @@ import requests
 
 from sentinel_research.data.provenance import Provenance, attach, hash_texts
 from sentinel_research.errors import DataError, UsageError, did_you_mean
-from sentinel_research.record import write_atomically
+from sentinel_research.files import write_atomically
 
 BASE_URL = "https://www.gutenberg.org"
 PAUSE_SECONDS = 2.0

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sentinel_research.errors import SentinelError
-from sentinel_research.record import write_atomically
+from sentinel_research.files import write_atomically
 
 FILE_NAME = "lm_eval_tasks.json"
 """Of the index, in the cache folder."""

@@ -7,9 +7,10 @@ from sentinel_research.downstream_command.recipes import downstream_recipe
 from sentinel_research.downstream_command.request import DownstreamRequest
 from sentinel_research.downstream_command.results import downstream_result, file_name
 from sentinel_research.errors import CheckFailedError
+from sentinel_research.files import create_folder, write_atomically
 from sentinel_research.pipeline import default_folder, run
 from sentinel_research.progress import Progress
-from sentinel_research.record import RunRecord, create_folder, write_atomically
+from sentinel_research.record import RunRecord
 from sentinel_research.specs import Recipe
 
 

@@ -14,8 +14,8 @@ from sentinel_research.data.provenance import provenance_of
 from sentinel_research.data.training_set import hash_blocks
 from sentinel_research.evaluation.continuations import end_tokens, until_end, write_continuations
 from sentinel_research.evaluation.generation_speed import GenerationSpeed, measure_speed
+from sentinel_research.files import write_atomically
 from sentinel_research.metrics.text_quality import Estimate, text_quality
-from sentinel_research.record import write_atomically
 from sentinel_research.specs import GenerationSpec
 
 CONTINUATIONS_FILE = "continuations.jsonl"

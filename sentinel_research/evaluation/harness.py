@@ -13,7 +13,8 @@ from sentinel_research.data.task_documents import evaluated_provenance
 from sentinel_research.data.tasks import find_tasks
 from sentinel_research.errors import SentinelError
 from sentinel_research.evaluation.perplexity import RollingLogLikelihood
-from sentinel_research.record import EvaluationReport, Measurement, write_atomically
+from sentinel_research.files import write_atomically
+from sentinel_research.record import EvaluationReport, Measurement
 from sentinel_research.specs import EvalSpec
 
 # documents longer than this are stored by their hash: runs never hold copies of books

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sentinel_research.record import CellRecord, RunRecord, create_folder, write_atomically
+from sentinel_research.files import create_folder, write_atomically
+from sentinel_research.record import CellRecord, RunRecord
 
 FIGURES_FOLDER = "figures"
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from sentinel_research import distributed
 from sentinel_research.errors import CheckFailedError, SentinelError, UsageError
+from sentinel_research.files import create_folder, write_atomically
 from sentinel_research.mamba_vs_bk.downstream import check_downstream, fine_tune_models
 from sentinel_research.mamba_vs_bk.models import chosen
 from sentinel_research.mamba_vs_bk.recipes import check_request, dataset_recipe
@@ -20,7 +21,7 @@ from sentinel_research.mamba_vs_bk.schema import (
 )
 from sentinel_research.pipeline import default_folder, run
 from sentinel_research.progress import Progress, Silent
-from sentinel_research.record import RunRecord, create_folder, write_atomically
+from sentinel_research.record import RunRecord
 
 
 class Outcome(NamedTuple):

@@ -8,7 +8,8 @@ is said and never drawn.
 from pathlib import Path
 from typing import NamedTuple
 
-from sentinel_research.record import RunRecord, write_atomically
+from sentinel_research.files import write_atomically
+from sentinel_research.record import RunRecord
 from sentinel_research.reporting.export import render_json
 from sentinel_research.reporting.page import build_page
 from sentinel_research.reporting.render import render_html, render_markdown

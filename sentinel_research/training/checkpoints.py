@@ -16,8 +16,8 @@ from transformers.utils import CONFIG_NAME
 
 from sentinel_research import distributed
 from sentinel_research.errors import UsageError
+from sentinel_research.files import write_atomically
 from sentinel_research.models.safetensors_header import check_safetensors
-from sentinel_research.record import write_atomically
 from sentinel_research.specs import TrainSpec
 
 REQUEST_FILE = "request.json"

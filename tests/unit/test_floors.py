@@ -10,6 +10,7 @@ FLOORS = {
     "distributed": 0,
     "environment": 0,
     "errors": 0,
+    "files": 0,
     "memory": 0,
     "paired": 0,
     "progress": 0,

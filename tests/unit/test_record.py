@@ -8,17 +8,11 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from sentinel_research import record as record_module
+from sentinel_research import files as files_module
 from sentinel_research.environment import environment
 from sentinel_research.errors import SentinelError, UsageError
-from sentinel_research.record import (
-    CellRecord,
-    Check,
-    Measurement,
-    RunRecord,
-    create_folder,
-    write_atomically,
-)
+from sentinel_research.files import create_folder, write_atomically
+from sentinel_research.record import CellRecord, Check, Measurement, RunRecord
 
 
 def _record() -> RunRecord:
@@ -121,7 +115,7 @@ def test_folder_that_cannot_be_written_is_refused(
     def denied(*args: object, **kwargs: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(record_module.tempfile, "NamedTemporaryFile", denied)
+    monkeypatch.setattr(files_module.tempfile, "NamedTemporaryFile", denied)
     with pytest.raises(UsageError, match="Permission denied"):
         create_folder(tmp_path)
 
