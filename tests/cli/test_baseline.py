@@ -1,6 +1,8 @@
 """`sentinel baseline`: what is kept, what is shown, and how the command ends."""
 
 import json
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from sentinel_research.cli import main
 from tests.cli.conftest import refused
 
+PAGE = (Path(__file__).parents[2] / "docs" / "baselines.md").read_text()
 NAMED = ("--suite", "mine", "--model", "small")
 
 
@@ -140,3 +143,18 @@ models:
     capsys.readouterr()
     assert main(command) == 0
     assert capsys.readouterr().out == "tiny/one: 8 metrics, no difference\n"
+
+
+def test_examples_of_the_page_run_as_they_are_typed(finished: Path, tmp_path: Path) -> None:
+    blocks = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()]
+    places = {"runs/mine": str(finished), "runs/kept": str(tmp_path)}
+    done = 0
+    for line in lines:
+        words = [places.get(word, word) for word in shlex.split(line)]
+        assert words[0] == "sentinel"
+        # the run is at hand, and the suite has a test of its own
+        if words[1] == "baseline" and words[2] != "measure":
+            assert main(words[1:]) == 0, line
+            done += 1
+    assert done == 3

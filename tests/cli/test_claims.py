@@ -1,6 +1,8 @@
 """`sentinel claims`: the ledger on the command line."""
 
 import json
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,8 @@ import pytest
 from sentinel_research.cli import main
 from tests.claims.conftest import METRIC, Folder, by_name
 from tests.cli.conftest import refused
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -119,3 +123,15 @@ def test_runs_of_a_name_are_carried_out_and_kept(
     assert "sentinel bench levels" in error
     error = refused(capsys, "claims", "measure", "d", "--folder", str(folder.path), *output)
     assert "no run 'd'" in error
+
+
+def test_examples_of_the_page_run_as_they_are_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    page = (ROOT / "docs" / "ledger.md").read_text()
+    (block,) = re.findall(r"```bash\n(.*?)```", page, re.DOTALL)
+    for line in block.splitlines():
+        words = shlex.split(line.replace("runs/claims.md", str(tmp_path / "claims.md")))
+        assert main(words[1:]) == 0, line
+    assert (tmp_path / "claims.md").read_text() == (ROOT / "docs" / "claims.md").read_text()
