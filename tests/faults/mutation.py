@@ -84,7 +84,7 @@ def learn(copy: Copy, tests: Sequence[str], kept: Path | None = None) -> Knowled
     table = kept or copy.folder / "lines.json"
     if table.exists():
         return Knowledge(**json.loads(table.read_text()))
-    options = ["-q", "-p", "tests.faults.coverage_by_test", "--lines-to", str(table)]
+    options = ["-q", "-p", "tests.faults.lines_by_test_plugin", "--lines-to", str(table)]
     done = copy.run([*options, *tests], _COVERAGE_SECONDS)
     if done.returncode:
         raise SystemExit(f"tests fail without any mutant:\n{done.stdout[-3000:]}{done.stderr}")

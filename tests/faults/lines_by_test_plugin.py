@@ -1,6 +1,6 @@
 """A plugin of pytest that notes which tests run which lines of the package, and for how long.
 
-    python -m pytest -p tests.faults.coverage_by_test --lines-to FILE TESTS
+    python -m pytest -p tests.faults.lines_by_test_plugin --lines-to FILE TESTS
 
 Lines that compiled code or other processes run are not seen.
 """
