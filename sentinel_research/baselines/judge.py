@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from sentinel_research.baselines.check import Finding, check
 from sentinel_research.baselines.measured import baselines_of, spec_of
+from sentinel_research.baselines.schema import Baseline
 from sentinel_research.baselines.store import accept, read_baselines
 from sentinel_research.errors import BaselineError, UsageError
 from sentinel_research.record import RECORD_FILE, RunRecord
@@ -67,8 +68,8 @@ def check_record(record: RunRecord, folder: Path) -> Judged:
         BaselineError: if nothing is kept of the model, or a file is damaged or edited.
         UsageError: for a run that is not finished or whose checks failed.
     """
-    judged = _judge(record, folder)
-    if not read_baselines(folder, judged.suite, judged.model):
+    judged, kept, _ = _judge(record, folder)
+    if not kept:
         raise BaselineError(
             f"nothing is kept of {judged.suite}/{judged.model} in {folder}",
             'look at its report, then type: sentinel baseline accept RECORD --why "REASON"',
@@ -92,14 +93,16 @@ def accept_record(record: RunRecord, folder: Path, why: str) -> Judged:
     """
     if not why.strip():
         raise UsageError("--why is empty", "say what changed and why the new numbers are right")
-    judged = _judge(record, folder)
-    return judged._replace(changed=accept(folder, baselines_of(record), why.strip()))
+    judged, _, measured = _judge(record, folder)
+    return judged._replace(changed=accept(folder, measured, why.strip()))
 
 
-def _judge(record: RunRecord, folder: Path) -> Judged:
+def _judge(record: RunRecord, folder: Path) -> tuple[Judged, list[Baseline], list[Baseline]]:
+    """What differs, what is kept, and what was measured."""
     asked = spec_of(record)
     record.require_sound()
     measured = baselines_of(record)
     kept = read_baselines(folder, asked.suite, asked.model)
     num_metrics = sum(len(one.metrics) for one in measured)
-    return Judged(asked.suite, asked.model, check(kept, measured), num_metrics, [])
+    judged = Judged(asked.suite, asked.model, check(kept, measured), num_metrics, [])
+    return judged, kept, measured

@@ -28,18 +28,35 @@ def read_file(path: Path, empty: SpeedFile) -> SpeedFile:
     if not path.exists():
         return empty
     try:
-        found = SpeedFile.model_validate_json(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read {path}: {error}", hint) from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise UsageError(f"{path} is no speed file: {where}: {first['msg']}", hint) from error
+    found = parse_file(text, path)
     for field in ("device", "size"):
         theirs, ours = getattr(found, field), getattr(empty, field)
         if theirs != ours:
             raise UsageError(f"{path} is of {field} '{theirs}', this run of '{ours}'", hint)
     return found
+
+
+def parse_file(text: str, path: Path) -> SpeedFile:
+    """The content of a file.
+
+    Args:
+        text: JSON.
+        path: Where it was read, for the message.
+
+    Raises:
+        UsageError: if it is no such file.
+    """
+    try:
+        return SpeedFile.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise UsageError(
+            f"{path} is no speed file: {where}: {first['msg']}", "choose another --output"
+        ) from error
 
 
 def write_file(path: Path, content: SpeedFile) -> None:

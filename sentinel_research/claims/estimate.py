@@ -76,6 +76,10 @@ def _paired(spec: Paired, evidence: Evidence, confidence: float) -> Estimated:
     )
     differences = [one - other for one, other in zip(first, second, strict=True)]
     found = mean_interval(differences, confidence)
+    if found.low == found.high:
+        raise AbsentError(
+            f"the same difference at every repetition, {found.value:.4g}: nothing to judge by"
+        )
     if spec.as_ratio:
         found = Interval(*map(math.exp, found))
     return Estimated(found, confidence)

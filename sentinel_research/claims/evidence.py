@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from sentinel_research.bench.files import parse_file
 from sentinel_research.bench.schema import SECTIONS, SpeedFile
 from sentinel_research.bench.schema_base import Comparison, Section
 from sentinel_research.data.tasks import task_folder
@@ -54,8 +55,8 @@ class Evidence:
                 self._records[name] = RunRecord.read(self._runs[name])
             else:
                 path = record_path(self._folder, name)
-                text = lzma.decompress(self._read(path, f"the run '{name}' is not kept"))
-                self._records[name] = RunRecord.parse(text.decode(), path)
+                content = self._read(path, f"the run '{name}' is not kept")
+                self._records[name] = RunRecord.parse(_unpacked(content, path), path)
         return self._records[name]
 
     def cell(self, run: str, cell: str) -> CellRecord:
@@ -80,7 +81,7 @@ class Evidence:
         """
         if self._speed is None:
             path = self._folder / SPEED / f"{self._device}.json"
-            self._speed = SpeedFile.model_validate_json(self._read(path, "no speed is kept"))
+            self._speed = parse_file(self._read(path, "no speed is kept").decode(), path)
         found = getattr(self._speed, name) if name in SECTIONS else None
         if not isinstance(found, Section):
             raise AbsentError(f"the section '{name}' of the speed file was not measured")
@@ -104,6 +105,16 @@ class Evidence:
             raise AbsentError(f"{missing}: there is no {path}") from error
         self.hashes[path.relative_to(self._folder).as_posix()] = hashlib.sha256(content).hexdigest()
         return content
+
+
+def _unpacked(content: bytes, path: Path) -> str:
+    try:
+        return lzma.decompress(content).decode()
+    except (lzma.LZMAError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{path} is damaged: {error}",
+            "restore it, or type: sentinel claims measure NAME",
+        ) from error
 
 
 def record_path(folder: Path, name: str) -> Path:

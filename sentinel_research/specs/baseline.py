@@ -24,8 +24,9 @@ class Relative(Spec):
 
     kind: Literal["relative"] = "relative"
     fraction: float = Field(default=1e-5, gt=0, lt=1)
-    """Largest difference, as a share of the accepted value. The default is what sums of float32
-    differ by from one CPU to the next, tenfold: a single answer that changes is far beyond it."""
+    """Largest difference, as a share of the accepted value. The default is a hundred times what the
+    suite cpu-smoke differs by from one kind of CPU to the next; one answer that changes is beyond
+    it."""
 
     def __str__(self) -> str:
         return f"a relative tolerance of {self.fraction:g}"

@@ -53,6 +53,13 @@ def test_paired_ratio_is_the_exponential_of_the_difference(runs: Folder) -> None
     assert got.interval == pytest.approx([math.exp(x) for x in (0.2, 0.2 - half, 0.2 + half)])
 
 
+def test_difference_without_any_spread_is_no_evidence(folder: Folder) -> None:
+    folder.record("h", by_name({"a": 2.0, "b": 1.0}))
+    sides = {"first": {"run": "h", "cell": "a"}, "second": {"run": "h", "cell": "b"}}
+    with pytest.raises(AbsentError, match="the same difference at every repetition, 1"):
+        found(folder, paired(**sides))
+
+
 def test_side_can_be_relative_to_another_run(runs: Folder) -> None:
     other = {"run": "a/other-{seed}", "cell": "half"}
     side = {"run": "a/ours-{seed}", "cell": "half", "relative_to": other}

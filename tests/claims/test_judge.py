@@ -12,7 +12,7 @@ from sentinel_research.claims.evidence import Evidence, keep, record_path
 from sentinel_research.claims.judge import differences
 from sentinel_research.claims.schema import Judgement, Region
 from sentinel_research.data.tasks import task_folder
-from sentinel_research.errors import UsageError
+from sentinel_research.errors import DataError, UsageError
 from tests.claims.conftest import METRIC, Folder, by_name
 
 
@@ -171,6 +171,17 @@ def test_claim_without_parts_says_what_it_needs(folder: Folder) -> None:
     folder.claim("y", [])
     with pytest.raises(UsageError, match="what it would take to measure it"):
         read_claim("y", folder.path)
+
+
+def test_damaged_evidence_is_named(kept: Folder) -> None:
+    kept.claim("x", [part("low", at_most=2)])
+    record_path(kept.path, "a/0").write_bytes(b"no archive")
+    with pytest.raises(DataError, match="is damaged") as caught:
+        judge(read_claim("x", kept.path), Evidence(kept.path, "toy"))
+    assert "0.json.xz" in str(caught.value)
+    (kept.path / "speed" / "toy.json").write_text("{}")
+    with pytest.raises(UsageError, match="is no speed file"):
+        Evidence(kept.path, "toy").section("levels")
 
 
 def test_run_that_is_not_done_is_not_kept(folder: Folder) -> None:
