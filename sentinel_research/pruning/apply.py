@@ -25,6 +25,7 @@ from sentinel_research.pruning.select import Chosen, Selection, normalised, sele
 from sentinel_research.pruning.sparsify import sparsify
 from sentinel_research.pruning.surgery import remove
 from sentinel_research.pruning.units import budget_cost, kept_parts, removed_units
+from sentinel_research.pruning.withdrawn import withdraw
 from sentinel_research.registry import get
 from sentinel_research.specs import PruneSpec
 from sentinel_research.structure import Structure
@@ -225,7 +226,7 @@ def prune(
         planned = plan_units(model, spec, calibration, scores=scores, pattern=pattern)
         if spec.compensate == "bias":
             base = add_mean_outputs(model, planned.plan, _mean_outputs(scores))
-    pruned, report = carry_out(base, spec, planned, scores.seconds, before=dense)
+    pruned, report = carry_out(base, spec, planned, scores.seconds, before=dense, text=calibration)
     quantised = quantise_after(pruned, spec) or quantised
     return Pruned(
         pruned, report if quantised is None else with_quantised(report, pruned, quantised)
@@ -239,6 +240,7 @@ def carry_out(
     scoring_seconds: float,
     *,
     before: PreTrainedModel | None = None,
+    text: CalibrationSet | None = None,
 ) -> Pruned:
     """Apply a plan in the form that a pruning asks for, and measure what it did.
 
@@ -248,6 +250,7 @@ def carry_out(
         planned: What `plan_units` returned.
         scoring_seconds: Wall-clock time of scoring, for the report.
         before: What the report compares with, where that is not `base`.
+        text: What the policy of a model with agency reads, where consent is withdrawn.
 
     Returns:
         The pruned model and the report.
@@ -256,10 +259,18 @@ def carry_out(
         CheckpointError: if the pruned model does not compute what the masked one computes.
         CheckFailedError: if the parameters did not fall by the predicted number.
     """
-    pruned = (remove if spec.form == "remove" else mask)(base, planned.plan)
+    pruned = _in_form(base, spec, planned.plan, text)
     _check_count(base, pruned, spec, planned.plan)
     report = report_of(base if before is None else before, pruned, spec, planned, scoring_seconds)
     return Pruned(pruned, report)
+
+
+def _in_form(
+    base: PreTrainedModel, spec: PruneSpec, plan: PruningPlan, text: CalibrationSet | None
+) -> PreTrainedModel:
+    if spec.form == "withdraw":
+        return withdraw(base, plan, text)
+    return (remove if spec.form == "remove" else mask)(base, plan)
 
 
 def _mean_outputs(scores: Scores) -> Totals:

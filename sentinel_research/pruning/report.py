@@ -15,6 +15,7 @@ from sentinel_research.pruning.plan import PruningPlan
 from sentinel_research.pruning.surgery import slice_state_dict
 from sentinel_research.quantisation import QuantiseReport
 from sentinel_research.specs import PruneSpec, Spec
+from sentinel_research.specs.prune import PruneForm
 from sentinel_research.structure import UNIT_KINDS
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ class PruneReport(Spec):
 
     plan: PruningPlan
     """What stays, and why."""
-    form: Literal["remove", "mask"]
-    """Whether weights were sliced or outputs multiplied by zero."""
+    form: PruneForm
+    """Whether weights were sliced, outputs multiplied by zero, or consent was withdrawn."""
     compensate: Literal["none", "bias"]
     """Whether output biases took over the mean of what went."""
     removed: dict[str, list[str]]

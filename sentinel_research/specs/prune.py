@@ -9,6 +9,8 @@ from sentinel_research.specs.base import Spec
 from sentinel_research.specs.granularity import Granularities, Granularity, check_granularity
 from sentinel_research.specs.quantise import PruneQuantiseSpec
 
+PruneForm = Literal["remove", "mask", "withdraw"]
+
 
 class CalibrationSpec(Spec):
     """The text that calibrated scorers read. It never comes from an evaluation split."""
@@ -53,8 +55,10 @@ class PruneSpec(Spec):
     normalise: Literal["none", "layer"] = "none"
     """`layer` divides scores of heads, groups or neurons by their L2 norm in every layer before
     `global` compares them."""
-    form: Literal["remove", "mask"] = "remove"
-    """`remove` slices the weights; `mask` multiplies the units' outputs by zero."""
+    form: PruneForm = "remove"
+    """`remove` slices the weights; `mask` multiplies the units' outputs by zero; `withdraw` takes
+    the consent of heads from the gates of a model with agency, whose policy, if it has one, then
+    moves the states of the others on the calibration text."""
     compensate: Literal["none", "bias"] = "none"
     """`bias` adds the mean output of removed heads and neurons to the output biases (FLAP)."""
     min_per_layer: int = Field(default=1, ge=0)
@@ -79,7 +83,7 @@ class PruneSpec(Spec):
     @model_validator(mode="after")
     def _values_fit_together(self) -> Self:
         check_granularity(self, [self.fraction])
-        _check_quantise(self)
+        _check_form(self)
         return self
 
 
@@ -97,6 +101,8 @@ class PruneVariant(Spec):
     budget: Literal["units", "parameters", "flops"] | None = None
     """See PruneSpec."""
     normalise: Literal["none", "layer"] | None = None
+    """See PruneSpec."""
+    form: PruneForm | None = None
     """See PruneSpec."""
     compensate: Literal["none", "bias"] | None = None
     """See PruneSpec."""
@@ -131,7 +137,7 @@ class PruneGrid(Spec):
     """See PruneSpec."""
     normalise: Literal["none", "layer"] = "none"
     """See PruneSpec."""
-    form: Literal["remove", "mask"] = "remove"
+    form: PruneForm = "remove"
     """See PruneSpec."""
     compensate: Literal["none", "bias"] = "none"
     """See PruneSpec."""
@@ -155,12 +161,12 @@ class PruneGrid(Spec):
         for fraction in self.fractions:
             if not 0.0 <= fraction <= 1.0:
                 raise ValueError(f"fractions must lie in [0, 1], got {fraction}")
-        if self.save_models and self.form == "mask":
+        if self.save_models and "mask" in self.forms:
             raise ValueError(
                 "`save_models` needs `form: remove`: a mask is not part of a checkpoint"
             )
         check_granularity(self, self.fractions)
-        _check_quantise(self)
+        _check_form(self)
         if self.calibration_seeds is not None and not self._has_calibration:
             raise ValueError("`calibration_seeds` needs `calibration`")
         for field in ("scorers", "fractions", "seeds", "calibration_seeds"):
@@ -184,6 +190,11 @@ class PruneGrid(Spec):
             draws = {} if own["calibration"] else {"calibration_seeds": None}
             found.append((name, PruneGrid(**{**own, **draws})))
         return found
+
+    @property
+    def forms(self) -> set[PruneForm]:
+        """Every form that a pruning of any variant takes."""
+        return {grid.form for _, grid in self.grids} if self.variants else {self.form}
 
     @property
     def calibrations(self) -> list[CalibrationSpec]:
@@ -244,11 +255,17 @@ class PruneGrid(Spec):
         return sorted(set(self.fractions) - (set() if with_zero else {0}))
 
 
-def _check_quantise(spec: PruneSpec | PruneGrid) -> None:
-    """A mask hides weights that are still there: they would be rounded, or share a grid."""
+def _check_form(spec: PruneSpec | PruneGrid) -> None:
+    """What leaves weights in their places: they would be rounded too, or share a grid."""
     asked = spec.quantise
-    if asked is not None and asked.when in ("after", "joint") and spec.form == "mask":
+    if asked is not None and asked.when in ("after", "joint") and spec.form != "remove":
         raise ValueError(
             f"`quantise: {{when: {asked.when}}}` rounds what pruning leaves and needs `form: "
             "remove`; `when: before` rounds all of the model"
+        )
+    kinds = (spec.granularity,) if isinstance(spec.granularity, str) else spec.granularity
+    if spec.form == "withdraw" and not {*kinds} <= {"head", "kv_group"}:
+        raise ValueError(
+            "`form: withdraw` takes the consent of heads: `granularity` must be head or kv_group, "
+            f"not {', '.join(kinds)}"
         )

@@ -123,6 +123,7 @@ class Recipe(Spec):
         if (self.train is None) != (self.model.architecture is None):
             raise ValueError("`train` goes with `model.architecture`, and only with it")
         _check_layout(self)
+        _check_consent(self)
         return self
 
 
@@ -165,7 +166,7 @@ def _check_study(recipe: Recipe, study: StudySpec) -> None:
 def _check_layout(recipe: Recipe) -> None:
     if recipe.recover is None or recipe.prune is None or recipe.recover.layout == "pruned":
         return
-    if recipe.prune.form == "mask":
+    if recipe.prune.forms != {"remove"}:
         raise ValueError(
             "`recover.layout: dense` puts back what was removed, and `prune.form: mask` removes "
             "nothing: leave one of them out"
@@ -174,6 +175,23 @@ def _check_layout(recipe: Recipe) -> None:
         raise ValueError(
             "`recover.layout: dense` has no place for the biases of `prune.compensate`: leave one "
             "of them out"
+        )
+
+
+def _check_consent(recipe: Recipe) -> None:
+    """What `form: withdraw` needs, where that is known before a model is loaded."""
+    if recipe.prune is None or "withdraw" not in recipe.prune.forms:
+        return
+    if recipe.recover is not None:
+        raise ValueError(
+            "`recover` trains what `prune.form: remove` or `mask` leaves; after `withdraw` leave "
+            "it out"
+        )
+    # our own architecture has gates as one of its mixers
+    if recipe.model.architecture not in (None, "sentinel") and recipe.model.agency is None:
+        raise ValueError(
+            "`prune.form: withdraw` needs head gates: give `model.agency`, for example {gate: "
+            "static}"
         )
 
 

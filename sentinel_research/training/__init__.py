@@ -7,12 +7,7 @@ from sentinel_research.training.adjust import (
     UpdateScaling,
     multiply,
 )
-from sentinel_research.training.agency import (
-    AgencyCallback,
-    expected_l0,
-    measure_heads,
-    update_heads,
-)
+from sentinel_research.training.agency import AgencyCallback, expected_l0
 from sentinel_research.training.compiled import check_compiler
 from sentinel_research.training.trainer import check_training, train
 
@@ -25,8 +20,6 @@ __all__ = [
     "check_compiler",
     "check_training",
     "expected_l0",
-    "measure_heads",
     "multiply",
     "train",
-    "update_heads",
 ]

@@ -114,7 +114,7 @@ AGENCY_FAULTS = (
     Fault(
         "usage multiplies the wrong side of the projection",
         "usage is a share of norms",
-        "training/agency.py",
+        "pruning/head_statistics.py",
         "weight if place.rows_first else weight.T",
         "weight.T if place.rows_first else weight",
         _BY_AGENCY + "test_alignment_is_the_normalised_gradient_of_a_gate",
@@ -122,7 +122,7 @@ AGENCY_FAULTS = (
     Fault(
         "statistics are of the multiplied heads",
         "a withdrawn head can return",
-        "training/agency.py",
+        "pruning/head_statistics.py",
         "self.offered = gate.offered(*args, **kwargs)",
         "self.offered = output.detach()",
         _BY_AGENCY + "test_statistics_do_not_depend_on_the_multiplier_of_the_heads_own_layer",

@@ -12,7 +12,7 @@ from sentinel_research.data.calibration_set import CalibrationSet
 from sentinel_research.errors import UsageError
 from sentinel_research.models.agency import withdraw_consent
 from sentinel_research.models.sentinel import SentinelForCausalLM, SentinelModel
-from sentinel_research.training.agency import measure_heads
+from sentinel_research.pruning.head_statistics import measure_heads
 from tests.models.sentinel import (
     EVERY,
     VOCAB_SIZE,

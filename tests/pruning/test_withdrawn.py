@@ -1,15 +1,20 @@
 """Withdrawn heads become a plan, and removing them changes no logit."""
 
+from pathlib import Path
+
 import pytest
 import torch
+from pydantic import ValidationError
 
+from sentinel_research.data.calibration_set import CalibrationSet
 from sentinel_research.errors import UsageError
 from sentinel_research.models import structure_of
-from sentinel_research.models.agency import gated_layers, head_states, withdraw_consent
+from sentinel_research.models.agency import HeadState, gated_layers, head_states, withdraw_consent
 from sentinel_research.models.tiny import FAMILIES, tiny_model
-from sentinel_research.pruning import plan_from_states, prune, remove
+from sentinel_research.pruning import load, plan_from_states, plan_units, prune, remove
 from sentinel_research.pruning.surgery import probe_inputs
-from sentinel_research.specs import GateMode, PruneSpec, StatePolicy
+from sentinel_research.pruning.withdrawn import withdraw
+from sentinel_research.specs import GateMode, ModelSpec, PruneSpec, StatePolicy
 from tests.models.agency import MODES, disturb, gated
 
 WITHDRAWN = [(0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (1, 3), (1, 4), (2, 4)]
@@ -72,3 +77,60 @@ def test_gated_model_is_pruned_like_any_other(mode: GateMode, form: str) -> None
     expected = 6 * (720 + 18 + gate) if form == "remove" else 0
     assert report.num_parameters_before - report.num_parameters_after == expected
     assert type(pruned) is type(model)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("mode", MODES)
+def test_withdrawn_consent_computes_what_the_mask_computes(family: str, mode: GateMode) -> None:
+    model = disturb(gated(family, mode))
+    spec = PruneSpec(scorer="magnitude_l2", fraction=0.5)
+    masked, report = prune(model, spec)
+    withdrawn, own = prune(model, spec.model_copy(update={"form": "withdraw"}))
+    inputs = probe_inputs(model)
+    visible = inputs["attention_mask"].bool()
+    expected = masked(**inputs).logits[visible]
+    torch.testing.assert_close(withdrawn(**inputs).logits[visible], expected, atol=1e-5, rtol=1e-5)
+    assert own.plan == report.plan
+    assert own.num_parameters_after == own.num_parameters_before
+    # the model that was given has all of its heads
+    assert {*head_states(model).values()} == {HeadState.ACTIVE}
+
+
+def test_policy_moves_the_other_heads_on_the_text_and_none_of_the_withdrawn_ones() -> None:
+    policy = StatePolicy(overload_above=0.0, relieve_below=0.0, misalign_below=-1.0)
+    model = gated("gpt2", policy=policy)
+    text = CalibrationSet.of(torch.arange(40).reshape(4, 10))
+    spec = PruneSpec(scorer="magnitude_l2", fraction=0.5, form="withdraw")
+    found, report = prune(model, spec, calibration=text)
+    gone = set(report.removed["head"])
+    for (layer, head), state in head_states(found).items():
+        expected = HeadState.WITHDRAWN if f"L{layer}H{head}" in gone else HeadState.OVERLOADED
+        assert state is expected, (layer, head)
+    assert not any(place.gate.training for place in gated_layers(found, found.config))
+
+
+def test_withdrawal_survives_saving(tmp_path: Path) -> None:
+    model = gated("llama")
+    spec = PruneSpec(scorer="magnitude_l2", fraction=0.5, form="withdraw")
+    found, _ = prune(model, spec)
+    found.save_pretrained(tmp_path)
+    loaded, _, _ = load(ModelSpec(pretrained=str(tmp_path), tokenizer="bytes"))
+    assert head_states(loaded) == head_states(found)
+
+
+def test_plan_with_neurons_cannot_be_withdrawn() -> None:
+    model = gated("gpt2")
+    plan = plan_units(model, PruneSpec(scorer="magnitude_l2", fraction=0.5, granularity="neuron"))
+    with pytest.raises(UsageError, match="removes neuron too"):
+        withdraw(model, plan.plan)
+
+
+def test_model_without_gates_cannot_withdraw() -> None:
+    spec = PruneSpec(scorer="magnitude_l2", fraction=0.5, form="withdraw")
+    with pytest.raises(UsageError, match="has no head gates"):
+        prune(tiny_model("gpt2"), spec)
+
+
+def test_withdrawal_of_blocks_is_refused_with_the_recipe() -> None:
+    with pytest.raises(ValidationError, match="must be head or kv_group, not layer"):
+        PruneSpec(scorer="magnitude_l2", fraction=0.5, form="withdraw", granularity="layer")

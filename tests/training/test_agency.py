@@ -19,8 +19,9 @@ from sentinel_research.models.entropy import normalised_entropy
 from sentinel_research.models.layout import attention_windows
 from sentinel_research.models.tiny import FAMILIES
 from sentinel_research.pruning import make_plan, remove
+from sentinel_research.pruning.head_statistics import measure_heads, update_heads
 from sentinel_research.specs import GateMode, StatePolicy, TrainSpec
-from sentinel_research.training import expected_l0, measure_heads, train, trainer, update_heads
+from sentinel_research.training import expected_l0, train, trainer
 from tests.models.agency import MODES, disturb, gated, ids_of
 
 every_family = pytest.mark.parametrize("family", FAMILIES)
