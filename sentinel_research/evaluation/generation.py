@@ -42,9 +42,10 @@ def evaluate_generation(
 
     Returns:
         For the record, JSON types only: `quality` and `human` (of what the corpus goes on with)
-        have the fields of `Estimate` by metric, `speed` those of `GenerationSpeed`; `examples`,
-        `num_ended` of `num_continuations` by an end token, and `data` with the corpus' provenance
-        and the hash of the prompts. A model that cannot write has `skipped`, the reason, instead.
+        have the fields of `Estimate` by metric, `speed` those of `GenerationSpeed` unless nothing
+        is timed; `examples`, `num_ended` of `num_continuations` by an end token, and `data` with
+        the corpus' provenance and the hash of the prompts. A model that cannot write has `skipped`,
+        the reason, instead.
 
     Raises:
         UsageError, DataError: see `data.held_out_prompts`.
@@ -70,7 +71,7 @@ def evaluate_generation(
     return {
         **found,
         "quality": _quality(written, tokenizer),
-        "speed": _speed(measure_speed(model, prompts[0], spec)),
+        **({"speed": _speed(measure_speed(model, prompts[0], spec))} if spec.num_timings else {}),
         "num_continuations": len(lengths),
         "num_ended": sum(length < spec.max_new_tokens for length in lengths),
         "examples": [

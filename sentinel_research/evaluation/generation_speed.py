@@ -8,7 +8,7 @@ is there.
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -65,19 +65,11 @@ def measure_speed(
         prompt: Token ids.
         spec: Length of the continuation, which no end token cuts short, and number of repeats.
     """
-    ids = torch.from_numpy(prompt[None]).to(model.device)
-    clocks = []
-    for _ in range(spec.num_timings + 1):
-        clock = _Clock()
-        generate(model, ids, spec, (), streamer=clock)
-        clocks.append(clock)
-    timed = clocks[1:]
+    (times,) = write_in_turns({"": model}, prompt, spec).values()
     num_decoded = spec.max_new_tokens - 1
     return GenerationSpeed(
-        first_token_seconds=_timing([clock.between(0, 1) for clock in timed]),
-        decode_seconds_per_token=_timing(
-            [clock.between(1, spec.max_new_tokens) for clock in timed], num_decoded
-        ),
+        first_token_seconds=_timing([one.first_token for one in times]),
+        decode_seconds_per_token=_timing([one.decoding for one in times], num_decoded),
         prompt_length=len(prompt),
         num_decoded=num_decoded,
         num_timings=spec.num_timings,
@@ -85,6 +77,47 @@ def measure_speed(
         dtype=str(model.dtype).removeprefix("torch."),
         device=str(model.device),
     )
+
+
+class WritingTime(NamedTuple):
+    """One continuation, in seconds of wall time and of processor time."""
+
+    first_token: tuple[float, float]
+    """From the call to the first token."""
+    decoding: tuple[float, float]
+    """From the first token to the last."""
+
+
+def write_in_turns(
+    models: Mapping[str, PreTrainedModel],
+    prompt: Int64[np.ndarray, " prompt_length"],
+    spec: GenerationSpec,
+) -> dict[str, list[WritingTime]]:
+    """Time the continuation of one prompt by several models, all in every round.
+
+    In each round another model begins, so that a machine that slows down slows all of them.
+
+    Args:
+        models: Causal LMs that can `generate`, by name.
+        prompt: Token ids.
+        spec: Length of the continuation, and number of rounds after one that warms up.
+
+    Returns:
+        By name, one entry a round.
+    """
+    names = list(models)
+    found: dict[str, list[WritingTime]] = {name: [] for name in names}
+    for turn in range(-1, spec.num_timings):
+        start = max(turn, 0) % len(names)
+        for name in names[start:] + names[:start]:
+            clock = _Clock()
+            ids = torch.from_numpy(prompt[None]).to(models[name].device)
+            generate(models[name], ids, spec, (), streamer=clock)
+            if turn >= 0:
+                found[name].append(
+                    WritingTime(clock.between(0, 1), clock.between(1, spec.max_new_tokens))
+                )
+    return found
 
 
 class _Clock(BaseStreamer):

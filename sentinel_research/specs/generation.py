@@ -33,11 +33,13 @@ class GenerationSpec(Spec):
     """Only the likeliest tokens that together reach this probability; null is all."""
     seed: int = Field(default=0, ge=0)
     """Of the noise."""
-    num_timings: int = Field(default=11, gt=1)
-    """Times that a continuation is timed, after one that warms up."""
+    num_timings: int = Field(default=11, ge=0)
+    """Times that a continuation is timed, after one that warms up; 0 times nothing."""
 
     @model_validator(mode="after")
-    def _greedy_is_not_drawn(self) -> Self:
+    def _values_fit_together(self) -> Self:
+        if self.num_timings == 1:
+            raise ValueError("`num_timings` = 1 has no spread: time it twice or more, or 0 times")
         if self.temperature > 0:
             return self
         if self.num_samples > 1:

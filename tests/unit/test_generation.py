@@ -3,7 +3,6 @@
 import copy
 import itertools
 import json
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +19,6 @@ from sentinel_research.data.corpora import load_corpus
 from sentinel_research.data.defined import define_corpora
 from sentinel_research.data.held_out_prompts import held_out_prompts
 from sentinel_research.errors import DataError, SentinelError, UsageError
-from sentinel_research.evaluation import generation_speed
 from sentinel_research.evaluation.continuations import (
     end_tokens,
     generate,
@@ -280,6 +278,14 @@ def test_metrics_are_those_of_the_texts_in_the_file(tmp_path: Path) -> None:
     assert all(row["prompt"] + row["human"] in corpus for row in rows)
 
 
+def test_nothing_is_timed_where_no_timing_is_asked_for() -> None:
+    found = evaluate_generation(
+        tiny_model("gpt2"), byte_tokenizer(), _spec(num_timings=0), batch_size=4
+    )
+    assert "speed" not in found
+    assert found["quality"]["tokens"]["value"]
+
+
 def test_n_gram_floor_is_left_out_with_its_reason() -> None:
     model = NgramForCausalLM(NgramCounts(np.zeros((1, 9), dtype=np.int64), 1, VOCAB_SIZE))
     found = evaluate_generation(model, byte_tokenizer(), _spec(), batch_size=4)
@@ -288,62 +294,7 @@ def test_n_gram_floor_is_left_out_with_its_reason() -> None:
     assert "quality" not in found
 
 
-class _FakeClock:
-    """Time that passes only when a model reads."""
-
-    def __init__(self, model: Any, prefill: float, step: float) -> None:
-        self.now = 0.0
-        self._seconds = {True: prefill, False: step}
-        model.register_forward_pre_hook(self._read, with_kwargs=True)
-
-    def _read(self, _module: Any, args: Any, kwargs: Any) -> None:
-        self.now += self._seconds[kwargs["input_ids"].shape[1] > 1]
-
-    def perf_counter(self) -> float:
-        return self.now
-
-    def process_time(self) -> float:
-        return 2 * self.now
-
-
-@pytest.fixture
-def timed(monkeypatch: pytest.MonkeyPatch) -> Callable[[float, float], Any]:
-    def time(prefill: float, step: float) -> Any:
-        model = tiny_model("gpt2")
-        monkeypatch.setattr(generation_speed, "time", _FakeClock(model, prefill, step))
-        return measure_speed(model, _prompts(1)[0], _spec(num_timings=3))
-
-    return time
-
-
-def test_latency_is_the_prompts_and_speed_that_of_the_tokens_after_it(timed: Any) -> None:
-    for prefill, step in ((7.0, 0.5), (70.0, 0.5), (7.0, 0.25)):
-        found = timed(prefill, step)
-        assert found.first_token_seconds == (prefill, prefill, prefill, 2 * prefill)
-        assert found.decode_seconds_per_token == (step, step, step, 2 * step)
-        assert found.decode_tokens_per_second == 1 / step
-    assert (found.prompt_length, found.num_decoded, found.num_timings) == (8, 11, 3)
-    assert (found.num_threads, found.dtype, found.device) == (1, "float32", "cpu")
-
-
-def test_medians_and_quartiles_are_of_the_repeats_without_the_first(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    model, spec = tiny_model("gpt2"), _spec(num_timings=5, max_new_tokens=2)
-    clock = _FakeClock(model, 0, 0)
-    # seconds of the prefill: the first repeat is the one that warms up
-    prefills = iter([0, 4, 1, 3, 2, 5])
-
-    def read(_module: Any, args: Any, kwargs: Any) -> None:
-        clock.now += next(prefills) if kwargs["input_ids"].shape[1] > 1 else 1
-
-    model.register_forward_pre_hook(read, with_kwargs=True)
-    monkeypatch.setattr(generation_speed, "time", clock)
-    found = measure_speed(model, _prompts(1)[0], spec)
-    assert found.first_token_seconds == (3, 2, 4, 6)
-
-
-def test_text_that_is_timed_has_the_same_length_for_all_models(timed: Any) -> None:
+def test_text_that_is_timed_has_the_same_length_for_all_models() -> None:
     """An end token would make the timing of one model shorter than another's."""
     model = _follow(tiny_model("gpt2"), dict.fromkeys(range(NUM_BYTES), EOS))
     assert measure_speed(model, _prompts(1)[0], _spec()).num_decoded == 11
@@ -406,6 +357,7 @@ def test_corpus_without_a_test_split_is_refused(tmp_path: Path) -> None:
         ({"top_p": 0}, "greater than 0"),
         ({"num_prompts": 1}, "greater than 1"),
         ({"max_new_tokens": 1}, "greater than 1"),
+        ({"num_timings": 1}, "`num_timings` = 1 has no spread"),
         ({"split": "train"}, "'validation' or 'test'"),
     ],
 )

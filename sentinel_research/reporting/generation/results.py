@@ -152,6 +152,8 @@ def _test(
 def _speed(reports: dict[str, dict[str, Any]]) -> Iterator[Speed]:
     dense = reports.get(DENSE)
     for name, report in reports.items():
+        if "speed" not in report:
+            continue
         own = report["speed"]
         other = None if dense is None else dense["speed"]
         first, rest = "first_token_seconds", "decode_seconds_per_token"

@@ -137,7 +137,9 @@ def _difference_row(one: Difference) -> tuple[Cell, ...]:
     )
 
 
-def _speed(found: Generations) -> Part:
+def _speed(found: Generations) -> Part | None:
+    if not found.speed:
+        return None
     headers: tuple[str, ...] = (
         "model",
         "first token, ms",
