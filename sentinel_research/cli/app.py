@@ -8,8 +8,10 @@ from cyclopts import App, Parameter
 import sentinel_research
 from sentinel_research.cli.baseline import baseline
 from sentinel_research.cli.bench import bench
+from sentinel_research.cli.benchmark import benchmark
 from sentinel_research.cli.claims import claims
 from sentinel_research.cli.compare import compare
+from sentinel_research.cli.compare_agency import compare_agency
 from sentinel_research.cli.downstream import downstream
 from sentinel_research.cli.evaluate import evaluate
 from sentinel_research.cli.finetune import finetune
@@ -27,8 +29,10 @@ app = App(
 )
 app.command(baseline)
 app.command(bench)
+app.command(benchmark)
 app.command(claims)
 app.command(compare)
+app.command(compare_agency)
 app.command(downstream)
 app.command(evaluate)
 app.command(finetune)

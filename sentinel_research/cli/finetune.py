@@ -27,6 +27,17 @@ def finetune(
     quiet
         No progress on stderr.
     """
+    return carry_out(request, dry_run=dry_run, quiet=quiet)
+
+
+def carry_out(request: FinetuneRequest, *, dry_run: bool, quiet: bool) -> int:
+    """Prune, train and measure, and print what came of it.
+
+    Args:
+        request: The flags.
+        dry_run: Only say what would be done.
+        quiet: No progress on stderr.
+    """
     from sentinel_research.cli.run import prepare_process, shown_progress
 
     prepare_process()

@@ -219,8 +219,10 @@ def _validation(
 def _evaluation(request: FinetuneRequest) -> dict[str, Any]:
     from sentinel_research.data.published import corpus_named
 
+    corpus = corpus_named(request.measured_dataset)
     return {
-        "tasks": [f"sentinel_{corpus_named(request.measured_dataset)}"],
+        "tasks": [f"sentinel_{corpus}"],
+        "generation": request.generation(corpus),
         "limit": request.limit or request.eval_samples,
         "max_length": request.max_length,
         "prefix_token_id": request.prefix_token_id,

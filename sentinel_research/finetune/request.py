@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from typing_extensions import Self
 
 from sentinel_research.specs.base import Spec
+from sentinel_research.specs.listed import listed
 
 OptimizationLevel = Literal[0, 1, 2, 3]
 DEFAULT_PRUNING_LEVEL = 0.5
@@ -20,18 +21,6 @@ REAL_DATA = "gutenberg"
 def _number(value: Any) -> Any:
     """A flag's text, of which pydantic accepts no choice between numbers."""
     return int(value) if isinstance(value, str) and value.isdecimal() else value
-
-
-def _listed(value: Any) -> Any:
-    """Values behind one flag, with commas or with spaces between them."""
-    if not isinstance(value, str | list | tuple):
-        return value
-    words = [value] if isinstance(value, str) else value
-    return [
-        part.strip() if isinstance(part, str) else part
-        for word in words
-        for part in (word.split(",") if isinstance(word, str) else [word])
-    ]
 
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -50,12 +39,12 @@ class FinetuneRequest(Spec):
     pruning_level: Fraction | None = None
     """Share of the heads to prune; 0.5 by default."""
     pruning_levels: Annotated[
-        tuple[Fraction, ...] | None, BeforeValidator(_listed), Field(min_length=1)
+        tuple[Fraction, ...] | None, BeforeValidator(listed), Field(min_length=1)
     ] = None
     """Several of them, such as 0.1,0.2."""
-    pruning_strategies: Annotated[
-        tuple[str, ...], BeforeValidator(_listed), Field(min_length=1)
-    ] = DEFAULT_STRATEGIES
+    pruning_strategies: Annotated[tuple[str, ...], BeforeValidator(listed), Field(min_length=1)] = (
+        DEFAULT_STRATEGIES
+    )
     """What chooses the heads, such as random,entropy: magnitude is magnitude_l2, entropy is
     entropy_low (diffuse heads go first, as published), gradient is gate_gradient, random, or any
     scorer of `sentinel ls scorers`. Scorers that read text get the training corpus. Random masks
@@ -150,6 +139,14 @@ class FinetuneRequest(Spec):
                 "`optimization_level` 0 multiplies by zero while the model runs, which no "
                 "checkpoint holds: `save_checkpoints` goes with 1, 2 or 3"
             )
+
+    def generation(self, corpus: str) -> dict[str, Any] | None:  # noqa: ARG002
+        """What the models write to be measured: nothing.
+
+        Args:
+            corpus: What is measured on.
+        """
+        return None
 
     @property
     def levels(self) -> tuple[float, ...]:

@@ -33,10 +33,12 @@ _COMPILING = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:
 SHORT = "--dataset wikitext --max_length 64 --batch_size 8 --epochs 1 --limit 1 --quiet"
 
 
-def _run(command: str, changes: str, model: Path, folder: Path) -> RunRecord:
+def _run(
+    command: str, changes: str, model: Path, folder: Path, name: str = "finetune"
+) -> RunRecord:
     words = merged(*shlex.split(command), *shlex.split(changes))
     given = merged(*words, "--model_name", str(model), "--output_dir", str(folder))
-    assert main(["finetune", *given]) == 0
+    assert main([name, *given]) == 0
     record = RunRecord.read(folder)
     assert record.status == "done"
     return record
@@ -96,11 +98,21 @@ def test_basic_benchmark_runs(
     model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     changes = "--learning_steps 3 --dataset shakespeare --max_length 64 --limit 1 --quiet"
-    record = _run(BENCHMARK, changes, model_folder, tmp_path)
+    changes += " --max_prompts 2 --num_tokens 6 --temperature 0.5"
+    record = _run(BENCHMARK, changes, model_folder, tmp_path, "benchmark")
     assert [cell.id for cell in record.cells if cell.prune_spec] == [
         "random-0.3-seed42",
         "random-0.3-seed42+full",
     ]
+    for cell in record.cells:
+        assert cell.evaluation is not None
+        written = cell.evaluation.generation
+        assert written is not None
+        assert written["quality"]["tokens"]["value"] <= 6
+        assert written["speed"]["num_decoded"] == 5
+    asked = record.recipe["evaluate"]["generation"]
+    assert (asked["num_prompts"], asked["temperature"]) == (2, 0.5)
+    assert (asked["prompt_tokens"], asked["corpus"]) == (16, "shakespeare")
     out = capsys.readouterr().out
     assert str(tmp_path / "record.json") in out
     assert str(tmp_path / "report.html") in out
@@ -113,7 +125,8 @@ def test_comprehensive_evaluation_runs(
 ) -> None:
     changes = "--pruning_levels 0.5 --learning_steps 4 --eval_interval 2 --eval_samples 2 \
 --max_length 64 --early_stop_patience 1 --quiet"
-    record = _run(COMPREHENSIVE, changes, model_folder, tmp_path)
+    changes += " --max_prompts 2"
+    record = _run(COMPREHENSIVE, changes, model_folder, tmp_path, "benchmark")
     pruned = {cell.prune_spec["scorer"] for cell in record.cells if cell.prune_spec}
     assert pruned == {"random", "entropy_low", "magnitude_l2"}
     assert all(cell.model_folder for cell in record.cells if cell.recover_spec)

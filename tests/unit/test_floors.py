@@ -38,6 +38,7 @@ FLOORS = {
     "cells": 4,
     "budgets": 4,
     "cell_plan": 4,
+    "compare_agency": 5,
     "comparison": 4,
     "downstream": 4,
     "pruner": 4,
