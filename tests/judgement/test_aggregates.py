@@ -161,6 +161,18 @@ def test_paragraphs_are_the_units_of_multirc(name: str, seed: int) -> None:
     assert joint.mixed(np.array([[1.0, 0.0, 0.0]])) == pytest.approx([expected])
 
 
+@pytest.mark.parametrize("name", ["pearson", "spearman", "mean_correlation"])
+def test_correlation_does_not_depend_on_the_unit(name: str) -> None:
+    rng = np.random.default_rng(0)
+    items = rng.uniform(size=(NUM, 2))
+    ones = np.ones((1, NUM))
+    found = [
+        _join(name, (items / scale).tolist(), items.tolist(), np.arange(NUM)).first(ones)
+        for scale in (1, 1000)
+    ]
+    assert found[1] == pytest.approx(found[0])
+
+
 def test_clusters_sum_the_items_of_a_unit() -> None:
     units = np.array([0, 0, 1])
     joint = _join("mean", [1.0, 0.0, 1.0], [0.0, 1.0, 1.0], units)
@@ -169,9 +181,19 @@ def test_clusters_sum_the_items_of_a_unit() -> None:
     assert joint.differs.tolist() == [False, False]
 
 
-def test_class_that_a_table_does_not_have_is_refused() -> None:
-    with pytest.raises(ValueError, match="2 is none of the classes 0 to 1"):
-        AGGREGATES["matthews"].encode([2, 0])
+@pytest.mark.parametrize(
+    ("name", "num_classes"),
+    [
+        *((name, 2) for name in ("matthews", "matthews_corrcoef", "f1", "f1_score")),
+        *(("accuracy_and_f1", 2), ("macro_f1", 3), ("accuracy_and_macro_f1", 3)),
+    ],
+)
+def test_class_that_a_table_does_not_have_is_refused(name: str, num_classes: int) -> None:
+    encode, message = AGGREGATES[name].encode, "{} is none of the classes 0 to {}"
+    assert sum(encode([num_classes - 1, 0])) == 1
+    for item in ([num_classes, 0], [0, num_classes]):
+        with pytest.raises(ValueError, match=message.format(num_classes, num_classes - 1)):
+            encode(item)
 
 
 def test_metric_without_an_aggregation_has_that_of_lm_eval() -> None:

@@ -16,7 +16,7 @@ from sentinel_research.errors import UsageError
 from sentinel_research.evaluation.benchmark_results import f1 as f1_of_items
 from sentinel_research.evaluation.perplexity import bits_per_unit, weighted_perplexity
 from sentinel_research.judgement import Evidence, Finding
-from sentinel_research.metrics.answers import percent
+from sentinel_research.metrics.answers import mean, percent
 from sentinel_research.specs import JudgementSpec
 from tests.judgement.folders import TASK, Metric, Task, accuracy, write_run
 
@@ -343,6 +343,15 @@ def test_unknown_function_is_refused(pair: Callable[..., Finding]) -> None:
     found = pair(*tasks)
     assert found.refusal == "aggregation"
     assert "geometric_mean" in found.reason
+
+
+def test_metric_that_both_aggregate_in_their_own_way_is_refused(
+    pair: Callable[..., Finding],
+) -> None:
+    items = [[float(place % 2), f"text {place}"] for place in range(40)]
+    found = pair(*({TASK: Task({"acc": Metric(one, items)})} for one in (mean, percent)))
+    assert found.refusal == "aggregation"
+    assert found.reason == "acc is mean of one and percent of the other"
 
 
 def test_texts_of_other_tokenizers_are_refused_per_token_only(tmp_path: Path) -> None:

@@ -60,11 +60,19 @@ def test_random_permutations_count_the_observed_one() -> None:
     assert inference.permute(joint, 99, [0]).p_value == 2 / 100
 
 
+def test_coins_are_tossed_as_often_as_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inference, "MAX_PERMUTED", 0)
+    joint = means(np.zeros(60), np.ones(60))
+    assert inference.permute(joint, 99, [0]).p_value == 2 / 100
+
+
 def test_coins_and_scipys_permutations_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(3)
     joint = means(rng.normal(size=50), rng.normal(0.3, size=50))
     permuted = inference.permute(joint, 9999, [0]).p_value
-    monkeypatch.setattr(inference, "MAX_PERMUTED", 0)
+    monkeypatch.setattr(inference, "MAX_PERMUTED", 50)
+    assert inference.permute(joint, 9999, [0]).p_value == permuted
+    monkeypatch.setattr(inference, "MAX_PERMUTED", 49)
     coins = inference.permute(joint, 9999, [0]).p_value
     assert coins != permuted
     # both are binomial: five standard errors of their difference

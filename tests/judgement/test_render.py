@@ -49,6 +49,61 @@ def _comparison(**finding: object) -> Comparison:
     )
 
 
+TEXT = """\
+A  runs/a:dense (reference)
+B  runs/a:random-0.5
+task     A      B less A            p             detectable              B is
+metric   B      95% interval        adjusted      units
+                by                  test
+toy_task 0.7750 +0.2000             0.022         0.2130                  better
+acc      0.9750 +0.05000 to +0.3500 0.043         20 clusters of
+                BCa                 exact McNemar documents
+
+Family: 1 comparison (one metric a task), 2 of them tested, corrected by Holm.
+Better and worse are of B, at an adjusted two-sided p below 0.05.
+Intervals are bootstraps of each comparison alone. Detectable: the true
+difference that is found four times in five at the correction's strictest level.
+9,999 resamples, seed 0.
+Not asked for (--metrics): toy_task: f1
+"""
+MARKDOWN = """\
+**runs/a:random-0.5** (B) against **runs/a:dense** (A)
+
+| task | metric | A | B | B less A | 95% interval | p | adjusted p | verdict | detectable | test \
+| units |
+| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- | --- | --- | --- |
+| toy_task | acc (strict) | - | - | - | - | - | - | not comparable | - | - | - |
+
+- toy_task/acc (strict): 128 against 64
+
+Family: 1 comparison (chosen: acc, f1), 0 of them tested, corrected by Benjamini and Hochberg. \
+Better and worse are of B, at an adjusted two-sided p below 0.01.
+
+Intervals are bootstraps of each comparison alone. Detectable: the true difference that is found \
+four times in five at the correction's strictest level. 99 resamples, seed 7.
+"""
+
+
+def test_text_is_this() -> None:
+    lines = render(_comparison(), "text").splitlines()
+    assert [line.rstrip() for line in lines] == TEXT.splitlines()
+
+
+def test_markdown_is_this() -> None:
+    found = _comparison(
+        filter="strict",
+        verdict="not comparable",
+        evidence=None,
+        refusal="window",
+        reason="128 against 64",
+    )
+    spec = JudgementSpec(
+        metrics=("acc", "f1"), correction="bh", level=0.01, num_resamples=99, seed=7
+    )
+    found = found.model_copy(update={"num_tests": 0, "spec": spec})
+    assert render(found, "markdown") == MARKDOWN
+
+
 def test_text_has_every_number_of_a_finding() -> None:
     text = render(_comparison(), "text")
     for part in (
@@ -84,6 +139,30 @@ def test_text_is_plain_where_it_is_no_terminal() -> None:
     stream = io.StringIO()
     print_text(_comparison(), stream)
     assert "\x1b" not in stream.getvalue()
+
+
+def test_text_has_the_columns_that_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    # what a terminal elsewhere has does not count
+    monkeypatch.setenv("COLUMNS", "300")
+    for width in (None, 60, 120):
+        stream = io.StringIO()
+        print_text(_comparison(), stream, width=width)
+        longest = max(map(len, stream.getvalue().splitlines()))
+        assert 0.9 * (width or WIDTH) < longest <= (width or WIDTH)
+
+
+def test_names_and_reasons_are_no_markup() -> None:
+    name = "runs/[bold]a:smile:"
+    found = _comparison(
+        first=name,
+        verdict="not comparable",
+        evidence=None,
+        refusal="window",
+        reason="[red]128 :cat: against 64",
+    )
+    text = render(found, "text")
+    assert f"A  {name} (reference)\n" in text
+    assert "toy_task/acc: [red]128 :cat: against 64\n" in text
 
 
 def test_text_has_colour_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
