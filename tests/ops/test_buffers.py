@@ -59,6 +59,14 @@ def test_small_request_does_not_take_a_large_block() -> None:
     assert pool.num_idle_bytes >= NUM_BYTES
 
 
+@pytest.mark.parametrize("num_bytes", [(1 << 17) - 4, 1 << 17])
+def test_memory_below_128_kib_is_left_to_the_c_library(num_bytes: int) -> None:
+    pool = BufferPool()
+    tensor = pool.empty((num_bytes // 4,), torch.float32)
+    del tensor
+    assert pool.num_idle_bytes == (num_bytes if num_bytes == 1 << 17 else 0)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("shape", [(3, 5), LARGE], ids=["small", "large"])
 def test_fresh_tensor_has_the_type_and_reads_as_nan(

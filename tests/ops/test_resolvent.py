@@ -1,5 +1,6 @@
 """The causal resolvent: every implementation against the dense inverse, and against the loop."""
 
+import importlib.util
 from collections.abc import Iterable
 
 import pytest
@@ -205,8 +206,21 @@ def test_operator_obeys_the_rules_of_torch() -> None:
     )
 
 
-def test_implementation_of_a_cpu_tensor_is_the_kernel() -> None:
-    assert implementation_for(torch.device("cpu")) == "numba"
+@pytest.mark.parametrize(
+    ("device", "has_triton", "expected"),
+    [
+        ("cpu", True, "numba"),
+        ("cuda", True, "triton"),
+        ("cuda", False, "chunked"),
+        ("mps", True, "chunked"),
+    ],
+)
+def test_every_device_has_its_implementation(
+    monkeypatch: pytest.MonkeyPatch, device: str, has_triton: bool, expected: str
+) -> None:
+    installed = {"triton": object()} if has_triton else {}
+    monkeypatch.setattr(importlib.util, "find_spec", installed.get)
+    assert implementation_for(torch.device(device)) == expected
 
 
 def test_unknown_implementation_is_refused() -> None:
