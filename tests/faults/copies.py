@@ -5,6 +5,7 @@ process that has them, and only this project is loaded anew.
 """
 
 import compileall
+import json
 import os
 import py_compile
 import re
@@ -12,10 +13,11 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[2]
 # as one of the suites' own modules, however this file was started
@@ -28,10 +30,12 @@ _COPIED = (PACKAGE, "tests", "tasks", "docs", "regression_baselines", "pyproject
 _COPIED += ("tox.ini", "README.md", "CHANGELOG.md")
 _FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+?)(?:\[| |$)", re.MULTILINE)
 _FAILURES = 1
+_DAY = 86_400
 _RUN = """
 import os, signal, sys
-# ends the process wherever it hangs
+# ends the process wherever it hangs, a loop sooner than one that waits for a busy machine
 signal.alarm(int(sys.argv[1]))
+signal.setitimer(signal.ITIMER_PROF, max(1, int(sys.argv[1]) / 5))
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.getcwd())
 import pytest
@@ -119,6 +123,38 @@ class Copy:
         if f"\n{PACKAGE}/" in done.stdout + done.stderr:
             return Outcome("import", seconds, False)
         raise RuntimeError(f"pytest did not run:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+
+    def verdicts(
+        self, mutants: Sequence[Mapping[str, Any]], tests: Sequence[str]
+    ) -> Iterator[dict[str, Any]]:
+        """Judge mutants in forks of one process that has collected the tests, see `mutants_plugin`.
+
+        Args:
+            mutants: Each with its name, its file inside the package, what the file holds then, and
+                the tests to run.
+            tests: Files of all these tests.
+
+        Returns:
+            Of each mutant, as soon as it is known, its name, the test that kills it (empty if none
+            does, None if it needs a process of its own) and the seconds that it took.
+
+        Raises:
+            RuntimeError: if pytest did not run the tests, with what it said.
+        """
+        asked, found = (self.folder / name for name in ("mutants.json", "verdicts.jsonl"))
+        asked.write_text(json.dumps(mutants))
+        found.write_text("")
+        files = ["--mutants", str(asked), "--verdicts", str(found)]
+        arguments = ["-q", "-p", "tests.faults.mutants_plugin", *files, *tests]
+        with ThreadPoolExecutor(1) as pool, found.open() as lines:
+            running = pool.submit(self.run, arguments, _DAY)
+            is_done = False
+            while not is_done:
+                is_done = bool(wait([running], timeout=1).done)
+                yield from map(json.loads, lines)
+            done = running.result()
+        if done.returncode:
+            raise RuntimeError(f"pytest did not run:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
 
     def run(
         self, arguments: Sequence[str], limit_seconds: float

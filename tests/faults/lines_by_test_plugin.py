@@ -2,19 +2,20 @@
 
     python -m pytest -p tests.faults.lines_by_test_plugin --lines-to FILE TESTS
 
-Lines that compiled code or other processes run are not seen.
+Lines that compiled code or other processes run are not seen. Seconds are of processors, these
+processes' too, so that a busy machine gives the order of an idle one.
 """
 
 import json
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from coverage import Coverage
 
 PACKAGE = Path(__file__).parents[2] / "sentinel_research"
-_SECONDS: Counter[str] = Counter()
+_SECONDS: dict[str, float] = {}
 _COVERAGE = Coverage(data_file=None, source=[str(PACKAGE)], config_file=False)
 _COVERAGE.start()
 
@@ -28,12 +29,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """All that runs from here on is this test's, up to the next one."""
     _COVERAGE.switch_context(item.nodeid)
-    return (yield)
+    start = _processor_seconds()
+    result = yield
+    _SECONDS[item.nodeid] = _processor_seconds() - start
+    return result
 
 
-def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Add up the seconds of a test."""
-    _SECONDS[report.nodeid] += report.duration
+def _processor_seconds() -> float:
+    """Of this process and of those that it started, and they in turn, so far."""
+    own = psutil.Process()
+    times = [one.cpu_times() for one in (own, *own.children())]
+    return sum(one.user + one.system + one.children_user + one.children_system for one in times)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -41,10 +47,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     _COVERAGE.stop()
     data = _COVERAGE.get_data()
     lines = {
-        str(Path(file).relative_to(PACKAGE)): {
-            line: [test for test in tests if test]
-            for line, tests in data.contexts_by_lineno(file).items()
-        }
+        str(Path(file).relative_to(PACKAGE)): data.contexts_by_lineno(file)
         for file in data.measured_files()
     }
     Path(session.config.getoption("--lines-to")).write_text(

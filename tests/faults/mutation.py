@@ -4,8 +4,10 @@
     python tests/faults/mutation.py statistics --sample 0 every mutant of one area
 
 The mutants of an area are drawn by a seed, so that nights repeat each other until the code changes.
-Each runs the tests that run its lines, the quickest first, for a minute of tests at most, in a fork
-of a process that has loaded the libraries. It is killed if one of them fails or does not end.
+Each runs the tests that run its lines, the quickest first, for a minute of tests at most. It is
+killed if one of them fails or does not end. A mutant of a function runs in a fork of a process that
+has collected the tests (`mutants_plugin`); one of what is run when a file is loaded, in a fork of a
+process that has loaded the libraries.
 The share that was killed comes with its exact 95% interval. Mutants that survive are listed in
 `survivors.yaml` with a reason, or get a test; those that say the same as the program (`equivalent`)
 count apart. The command fails (exit code 1) where less than 85 percent of the others were killed,
@@ -14,12 +16,12 @@ and where the list is out of date: a survivor that is killed now, or whose code 
 
 import argparse
 import json
-import queue
 import random
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,12 +30,14 @@ import yaml
 from areas import AREAS, Area
 from copies import PACKAGE, ROOT, Copy
 from mutants import Mutant, missing_names, mutants_of
+from table import DOCUMENT, MUTANTS_HEADING, RATES, Rate, mutants_section
 
 SURVIVORS = Path(__file__).with_name("survivors.yaml")
 LEAST_KILLED = 0.85
+_AT_LOADING = ""  # what coverage calls the time before the first test
 _TEST_SECONDS = 60
-_LIMIT_SECONDS = 300
-_COVERAGE_SECONDS = 3600
+_LIMIT_SECONDS = 900
+_COVERAGE_SECONDS = 4 * 3600
 
 
 class Result(NamedTuple):
@@ -57,10 +61,10 @@ class Knowledge(NamedTuple):
 
     def tests_of(self, mutant: Mutant) -> list[str]:
         """Tests that run a mutant's lines, the quickest first; those of its file for its top."""
-        by_line = self.lines.get(mutant.file, {})
-        wanted = range(mutant.lines[0], mutant.lines[1] + 1)
-        found = {test for line in wanted for test in by_line.get(str(line), ())}
-        found = found or {test for tests in by_line.values() for test in tests}
+        found = self._running(mutant) - {_AT_LOADING}
+        if not found:
+            by_line = self.lines.get(mutant.file, {})
+            found = {test for tests in by_line.values() for test in tests} - {_AT_LOADING}
         chosen, total = [], 0.0
         for test in sorted(found, key=lambda one: (self.seconds[one], one)):
             total += self.seconds[test]
@@ -68,6 +72,15 @@ class Knowledge(NamedTuple):
                 break
             chosen.append(test)
         return chosen
+
+    def acts_at_loading(self, mutant: Mutant) -> bool:
+        """Whether a mutant's lines are run when files are loaded, before any test."""
+        return _AT_LOADING in self._running(mutant)
+
+    def _running(self, mutant: Mutant) -> set[str]:
+        by_line = self.lines.get(mutant.file, {})
+        wanted = range(mutant.lines[0], mutant.lines[1] + 1)
+        return {test for line in wanted for test in by_line.get(str(line), ())}
 
 
 def learn(copy: Copy, tests: Sequence[str], kept: Path | None = None) -> Knowledge:
@@ -92,7 +105,7 @@ def learn(copy: Copy, tests: Sequence[str], kept: Path | None = None) -> Knowled
 
 
 def judge(mutant: Mutant, copy: Copy, knowledge: Knowledge) -> Result:
-    """Make a change, and run the tests that run it."""
+    """Make a change, and run the tests that run it, in a process that loads the package anew."""
     start = time.perf_counter()
     tests = knowledge.tests_of(mutant)
     killed_by = ""
@@ -103,32 +116,58 @@ def judge(mutant: Mutant, copy: Copy, knowledge: Knowledge) -> Result:
     return Result(mutant, killed_by, time.perf_counter() - start, len(tests))
 
 
+def judge_some(
+    mutants: Sequence[Mutant], copy: Copy, tests: Sequence[str], knowledge: Knowledge
+) -> Iterator[Result]:
+    """What becomes of mutants, one after the other, in the order in which it is known.
+
+    Args:
+        mutants: With names of their own.
+        copy: In which they are made.
+        tests: Files of all tests that may be asked.
+        knowledge: Of these tests.
+    """
+    asked = {one.name: knowledge.tests_of(one) for one in mutants}
+    quick = [one for one in mutants if asked[one.name] and not knowledge.acts_at_loading(one)]
+    jobs = [
+        {"name": one.name, "file": one.file, "source": one.source, "tests": asked[one.name]}
+        for one in quick
+    ]
+    known = set()
+    by_name = {one.name: one for one in mutants}
+    for verdict in copy.verdicts(jobs, tests) if jobs else ():
+        if verdict["killed_by"] is not None:
+            name = verdict["name"]
+            known.add(name)
+            yield Result(by_name[name], verdict["killed_by"], verdict["seconds"], len(asked[name]))
+    for one in mutants:
+        if one.name not in known:
+            yield judge(one, copy, knowledge)
+
+
 def judge_all(
     mutants: Sequence[Mutant], tests: Sequence[str], num_copies: int, kept: Path | None
 ) -> list[Result]:
-    """What became of every mutant, some at the same time."""
+    """What became of every mutant, some at the same time; in their order."""
     with tempfile.TemporaryDirectory() as temporary:
-        copies: queue.SimpleQueue[Copy] = queue.SimpleQueue()
-        for number in range(num_copies):
-            copy = Copy(Path(temporary, str(number)))
-            copies.put(copy)
-        knowledge = learn(copy, tests, kept)
+        copies = [Copy(Path(temporary, str(number))) for number in range(num_copies)]
+        knowledge = learn(copies[0], tests, kept)
 
-        def work(mutant: Mutant) -> Result:
-            own = copies.get()
-            try:
-                result = judge(mutant, own, knowledge)
-            finally:
-                copies.put(own)
-            what = result.killed_by or "SURVIVED"
-            print(f"{result.seconds:4.0f} s  {mutant.name}  {what}", file=sys.stderr)
-            return result
+        def work(number: int) -> list[Result]:
+            found = []
+            own = mutants[number::num_copies]
+            for result in judge_some(own, copies[number], tests, knowledge):
+                what = result.killed_by or "SURVIVED"
+                print(f"{result.seconds:4.0f} s  {result.mutant.name}  {what}", file=sys.stderr)
+                found.append(result)
+            return found
 
         with ThreadPoolExecutor(num_copies) as pool:
-            results = list(pool.map(work, mutants))
-        for _ in range(num_copies):
-            copies.get().close()
-    return results
+            parts = list(pool.map(work, range(num_copies)))
+        for copy in copies:
+            copy.close()
+    by_name = {one.mutant.name: one for part in parts for one in part}
+    return [by_name[mutant.name] for mutant in mutants]
 
 
 def mutants_in(area: Area) -> list[Mutant]:
@@ -141,23 +180,26 @@ def mutants_in(area: Area) -> list[Mutant]:
     ]
 
 
-def row_of(area: str, num_mutants: int, results: Sequence[Result], equivalent: set[str]) -> str:
-    """A line of the table, with exact intervals."""
-    counted = [one for one in results if one.mutant.name not in equivalent]
-    killed = sum(bool(one.killed_by) for one in results)
-    cells = [area, str(num_mutants), str(len(results)), str(killed)]
-    cells += [_share(killed, len(results)), str(len(results) - len(counted))]
-    cells.append(_share(sum(bool(one.killed_by) for one in counted), len(counted)))
-    return f"| {' | '.join(cells)} |"
+def rate_of(
+    area: str, num_mutants: int, results: Sequence[Result], kinds: Mapping[str, str]
+) -> Rate:
+    """What became of an area's mutants.
 
-
-def _share(part: int, whole: int) -> str:
-    from scipy.stats import binomtest
-
-    if not whole:
-        return "none"
-    low, high = binomtest(part, whole).proportion_ci(0.95, method="exact")
-    return f"{part / whole:.0%} ({low:.0%} to {high:.0%})"
+    Args:
+        area: Its name.
+        num_mutants: All that there are.
+        results: Of those that were drawn.
+        kinds: Of listed survivors, by name.
+    """
+    survived = Counter(kinds.get(one.mutant.name) for one in results if not one.killed_by)
+    return Rate(
+        area,
+        num_mutants,
+        drawn=len(results),
+        killed=sum(bool(one.killed_by) for one in results),
+        equivalent=survived["equivalent"],
+        accepted=survived["accepted"],
+    )
 
 
 def out_of_date(
@@ -188,6 +230,7 @@ def main() -> int:
     parser.add_argument(
         "--lines", type=Path, help="file with which tests run which lines; made where it is missing"
     )
+    parser.add_argument("--write", action="store_true", help=f"the table, to {DOCUMENT}")
     asked = parser.parse_args()
     chosen = [area for area in AREAS if not asked.areas or area.name in asked.areas]
     if len(chosen) < len(set(asked.areas)):
@@ -202,11 +245,15 @@ def main() -> int:
     tests = list(dict.fromkeys(test for area in chosen for test in area.test_paths(ROOT)))
     sampled = [one for sample in drawn.values() for one in sample]
     results = judge_all(sampled, tests, asked.j, asked.lines)
-    return report(every, drawn, results)
+    return report(every, drawn, results, writes=asked.write)
 
 
 def report(
-    every: dict[str, list[Mutant]], drawn: dict[str, list[Mutant]], results: Sequence[Result]
+    every: dict[str, list[Mutant]],
+    drawn: dict[str, list[Mutant]],
+    results: Sequence[Result],
+    *,
+    writes: bool,
 ) -> int:
     """Print the table, the survivors and what is wrong with their list; the exit code."""
     files = {mutant.file for mutants in every.values() for mutant in mutants}
@@ -216,16 +263,13 @@ def report(
         if one["mutant"].partition(" ")[0] in files
     ]
     reasons = {one["mutant"]: f"{one['kind']}: {one['reason']}" for one in listed}
-    equivalent = {one["mutant"] for one in listed if one["kind"] == "equivalent"}
-    print("| area | mutants | drawn | killed | share (95%) | equivalent | share of the others |")
-    print("|---|---|---|---|---|---|---|")
-    has_failed, rest = False, list(results)
+    kinds = {one["mutant"]: one["kind"] for one in listed}
+    rates, rest = [], list(results)
     for name, sample in drawn.items():
         own, rest = rest[: len(sample)], rest[len(sample) :]
-        print(row_of(name, len(every[name]), own, equivalent))
-        counted = [one for one in own if one.mutant.name not in equivalent]
-        has_failed |= sum(bool(one.killed_by) for one in counted) < LEAST_KILLED * len(counted)
-    print("\nSurvivors:\n")
+        rates.append(rate_of(name, len(every[name]), own, kinds))
+    print(mutants_section([one._asdict() for one in rates]))
+    print("Survivors:\n")
     for one in results:
         if not one.killed_by:
             why = reasons.get(one.mutant.name, "NOT LISTED: write a test, or list it")
@@ -233,7 +277,20 @@ def report(
     wrong = out_of_date(listed, [one for mutants in every.values() for one in mutants], results)
     for problem in wrong:
         print(f"{SURVIVORS.name}: {problem}")
-    return int(has_failed or bool(wrong))
+    if writes:
+        write_rates(rates)
+    return int(bool(wrong) or any(one.killed < LEAST_KILLED * one.counted for one in rates))
+
+
+def write_rates(rates: Sequence[Rate]) -> None:
+    """Keep what was measured, in place of what was known of the same areas."""
+    known = {one["area"]: one for one in yaml.safe_load(RATES.read_text())}
+    known |= {one.area: one._asdict() for one in rates}
+    kept = [known[area.name] for area in AREAS if area.name in known]
+    RATES.write_text(yaml.safe_dump(kept, sort_keys=False))
+    page = ROOT / DOCUMENT
+    faults = page.read_text().partition(MUTANTS_HEADING)[0].rstrip()
+    page.write_text(f"{faults}\n\n{mutants_section(kept)}")
 
 
 if __name__ == "__main__":

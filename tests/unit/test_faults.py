@@ -26,6 +26,7 @@ def _module(name: str) -> ModuleType:
 
 SURVIVORS = yaml.safe_load((ROOT / "tests" / "faults" / "survivors.yaml").read_text())
 CATALOGUE, TABLE = _module("catalogue"), _module("table")
+RATES = yaml.safe_load(TABLE.RATES.read_text())
 FAULTS = (CATALOGUE.SELF_CHECK, *CATALOGUE.FAULTS)
 
 
@@ -69,6 +70,15 @@ def test_faults_have_names_of_their_own() -> None:
 def test_table_of_the_docs_is_that_of_the_catalogue_with_every_fault_caught() -> None:
     caught = [TABLE.Row(fault, fault.caught_by, 0.0) for fault in CATALOGUE.FAULTS]
     assert (ROOT / TABLE.DOCUMENT).read_text() == TABLE.document(caught)
+
+
+@pytest.mark.parametrize("rate", RATES, ids=lambda one: one["area"])
+def test_share_of_killed_mutants_is_high_enough_where_it_was_measured(
+    rate: dict[str, int],
+) -> None:
+    counted = rate["drawn"] - rate["equivalent"]
+    assert 0.85 * counted <= rate["killed"] <= counted - rate["accepted"]
+    assert rate["drawn"] <= rate["mutants"]
 
 
 @pytest.mark.parametrize("survivor", SURVIVORS, ids=lambda one: one["mutant"])
