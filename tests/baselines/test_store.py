@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sentinel_research.baselines import accept_record, check_record, read_baselines
+from sentinel_research.baselines import accept_record, check_record, read_baselines, store
 from sentinel_research.errors import BaselineError, UsageError
 from sentinel_research.record import RunRecord
 from tests.baselines.conftest import TASK
@@ -37,7 +37,12 @@ def test_every_variant_has_a_file_with_the_reason(kept: Path) -> None:
     assert pruned.identity.plan is not None
 
 
-def test_same_numbers_leave_the_files_as_they_are(record: RunRecord, kept: Path) -> None:
+def test_same_numbers_leave_the_files_as_they_are(
+    record: RunRecord, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # another day, with other packages
+    monkeypatch.setattr(store, "now", lambda: "2027-01-01T00:00:00+00:00")
+    record.environment["packages"] = {"torch": "2.14"}
     before = {path: path.read_bytes() for path in (kept / "mine").iterdir()}
     judged = accept_record(record, kept, "again")
     assert judged.changed == []

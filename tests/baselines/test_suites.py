@@ -39,6 +39,11 @@ def test_own_keys_are_laid_over_the_common_ones_key_by_key(folder: Path) -> None
     assert second.evaluate.tasks == [TASK]
 
 
+def test_one_model_is_a_suite(folder: Path) -> None:
+    (folder / "two" / "suite.yaml").write_text(SUITE.partition("  b:")[0])
+    assert list(read_suite("two", folder).models) == ["A.1"]
+
+
 def test_recipe_says_what_it_is_a_baseline_for(folder: Path) -> None:
     recipe = read_suite("two", folder).recipe("A.1")
     assert recipe.name == "two-a-1"
