@@ -91,6 +91,7 @@ def test_no_budget_shares_no_beginning() -> None:
     seen = read_by(model)
     assert _same(scores(ours, few_shot()), expected)
     assert sum(sequences for sequences, _ in seen) == 9
+    assert not ours.scoring["reads_shared_beginnings_once"]
 
 
 @pytest.mark.parametrize("value", [-1, "much", None])
@@ -190,6 +191,14 @@ def test_automatic_batches_change_no_score_and_are_reported(
     }
     # nothing is read for the sake of measuring
     assert sum(sequences for sequences, _ in seen) == 40
+
+
+def test_pass_has_no_more_of_the_longest_sequences_than_asked() -> None:
+    model = tiny_model("gpt2")
+    _, ours = adapters(model, 2)
+    seen = read_by(model)
+    scores(ours, [([1, 2, one], [3]) for one in range(5)])
+    assert seen == [(2, 3), (2, 3), (1, 3)]
 
 
 def test_short_sequences_go_together_in_greater_number() -> None:
