@@ -71,7 +71,7 @@ def test_a_larger_fraction_removes_what_a_smaller_one_does(
     assert not (more & ~less).any()
 
 
-@pytest.mark.parametrize(("num_zero", "group"), GROUPS)
+@pytest.mark.parametrize(("num_zero", "group"), [*GROUPS, (1, 1)])
 @given(data=strategies.data())
 def test_each_run_of_columns_loses_exactly_its_lowest_scores_by_index(
     num_zero: int, group: int, data: strategies.DataObject
