@@ -1,5 +1,6 @@
 """A mutant's code reaches all who hold a function, or the mutant is left to a fresh process."""
 
+import ast
 import gc
 import importlib.util
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 
 import pytest
+from _pytest.assertion.rewrite import rewrite_asserts
 
 from tests.faults.mutants_plugin import put_in_place
 
@@ -102,6 +104,16 @@ def test_what_acts_when_a_file_is_loaded_is_left_alone(
     assert not put(loaded, old, new)
     assert loaded.plus(2) == [3, 3]
     assert loaded.Box().half == 2
+
+
+def test_function_is_changed_whose_asserts_pytest_rewrote(loaded: ModuleType) -> None:
+    source = "def half(x):\n    assert x\n    return x / 2\n"
+    tree = ast.parse(source)
+    rewrite_asserts(tree, source.encode())
+    exec(compile(tree, str(loaded.__file__), "exec"), loaded.__dict__)
+    changed = source.replace("x / 2", "x * 2")
+    assert put_in_place(source, changed, str(loaded.__file__), [loaded.half])
+    assert loaded.half(3) == 6
 
 
 def test_function_that_is_gone_is_left_to_a_fresh_process(loaded: ModuleType) -> None:
