@@ -23,17 +23,17 @@ from sentinel_research.bench.adapter_generation import (
     generation_requests,
 )
 from sentinel_research.bench.adapter_workloads import WORKLOADS, Workload
-from sentinel_research.bench.machine import Watch, wait_for
 from sentinel_research.bench.models import SCALES, describe
 from sentinel_research.bench.schema import AdapterMemory, AdapterSection, AdapterWorkload
-from sentinel_research.bench.schema_base import Comparison, Size
-from sentinel_research.bench.timing import Action, compare, measure
+from sentinel_research.bench.schema_base import Size
 from sentinel_research.errors import SentinelError
 from sentinel_research.evaluation.adapter import SentinelLM
 from sentinel_research.evaluation.scores.prefixes import Continuation, new_tokens
+from sentinel_research.machine import Watch, wait_for
 from sentinel_research.memory import PeakMemory
 from sentinel_research.models.layout import structure_of
 from sentinel_research.record import Check
+from sentinel_research.timing import Action, Comparison, compare, measure
 
 STOCK = "lm-eval's hf"
 GENERATION = "16m/generation"

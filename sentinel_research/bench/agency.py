@@ -11,15 +11,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel
 
-from sentinel_research.bench.machine import Watch, wait_for
 from sentinel_research.bench.models import SCALES, built, describe
 from sentinel_research.bench.schema import AgencySection
-from sentinel_research.bench.schema_base import Comparison, Size
-from sentinel_research.bench.timing import Action, compare, measure
+from sentinel_research.bench.schema_base import Size
+from sentinel_research.machine import Watch, wait_for
 from sentinel_research.models.agency import add_agency, gated_layers
 from sentinel_research.models.anatomy import anatomy_of
 from sentinel_research.record import Check
 from sentinel_research.specs import AgencySpec
+from sentinel_research.timing import Action, Comparison, compare, measure
 
 BOUND = 1.05
 _CHECKED = "static"

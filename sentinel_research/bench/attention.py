@@ -19,14 +19,14 @@ from sentinel_research.bench.agency import (
     one_layer,
 )
 from sentinel_research.bench.head_loop import HeadLoop
-from sentinel_research.bench.machine import Watch, wait_for
 from sentinel_research.bench.models import SCALES, describe, half_of_the_heads
 from sentinel_research.bench.schema import AttentionSection
-from sentinel_research.bench.schema_base import Comparison, Size
-from sentinel_research.bench.timing import Sample, compare, measure
+from sentinel_research.bench.schema_base import Size
+from sentinel_research.machine import Watch, wait_for
 from sentinel_research.models.agency import gated_layers
 from sentinel_research.pruning.surgery import remove
 from sentinel_research.record import Check
+from sentinel_research.timing import Comparison, Sample, compare, measure
 
 LENGTHS: dict[Size, tuple[int, ...]] = {
     "tiny": SCALES["tiny"].attention_lengths,

@@ -9,16 +9,16 @@ from functools import partial
 import torch
 from transformers import PreTrainedModel
 
-from sentinel_research.bench.machine import Watch, wait_for
 from sentinel_research.bench.models import SCALES, calibration_set, describe, gpt2
 from sentinel_research.bench.schema import CalibrationSection
-from sentinel_research.bench.schema_base import Comparison, Size
-from sentinel_research.bench.timing import Action, compare, measure
+from sentinel_research.bench.schema_base import Size
 from sentinel_research.data.calibration_set import CalibrationSet
+from sentinel_research.machine import Watch, wait_for
 from sentinel_research.pruning.calibrate import collect
 from sentinel_research.pruning.meters import METERS, Need
 from sentinel_research.record import Check
 from sentinel_research.registry import get, names
+from sentinel_research.timing import Action, Comparison, compare, measure
 
 BOUND = 1.3
 

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from sentinel_research.bench.machine import Watch, wait_for
 from sentinel_research.bench.models import (
     FRACTION,
     SCALES,
@@ -24,14 +23,15 @@ from sentinel_research.bench.models import (
     half_of_the_heads,
 )
 from sentinel_research.bench.schema import ForwardCost, ForwardSection
-from sentinel_research.bench.schema_base import Comparison, Size
-from sentinel_research.bench.timing import Action, compare, measure
+from sentinel_research.bench.schema_base import Size
+from sentinel_research.machine import Watch, wait_for
 from sentinel_research.models.layout import structure_of
 from sentinel_research.pruning.gates import mask
 from sentinel_research.pruning.planning import make_plan
 from sentinel_research.pruning.surgery import remove
 from sentinel_research.record import Check
 from sentinel_research.structure import Structure
+from sentinel_research.timing import Action, Comparison, compare, measure
 
 CONTROL = "masked"
 _TOLERANCE = 0.03

@@ -16,11 +16,10 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from sentinel_research.bench.forward import CONTROL, check_control, decode, prefill
-from sentinel_research.bench.machine import Watch, wait_for
 from sentinel_research.bench.models import SCALES, Scale, describe, gpt2_of, share_of_the_heads
 from sentinel_research.bench.schema import LevelModel, LevelsSection
-from sentinel_research.bench.schema_base import Comparison, Size
-from sentinel_research.bench.timing import Action, Sample, compare, measure
+from sentinel_research.bench.schema_base import Size
+from sentinel_research.machine import Watch, wait_for
 from sentinel_research.models.agency import add_agency
 from sentinel_research.models.agency.classes import BASELINE
 from sentinel_research.models.layout import structure_of
@@ -28,6 +27,7 @@ from sentinel_research.pruning.gates import mask
 from sentinel_research.pruning.surgery import remove
 from sentinel_research.record import Check
 from sentinel_research.specs import AgencySpec
+from sentinel_research.timing import Action, Comparison, Sample, compare, measure
 
 LEVELS = (0, 30, 50, 70)
 MASKED_LEVEL = 50

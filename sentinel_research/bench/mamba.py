@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from sentinel_research.bench.machine import Watch
 from sentinel_research.bench.models import SCALES, mamba
 from sentinel_research.bench.schema import MambaSection
-from sentinel_research.bench.schema_base import BenchModel, Comparison, Size
-from sentinel_research.bench.timing import Action, compare, measure
+from sentinel_research.bench.schema_base import BenchModel, Size
 from sentinel_research.errors import UsageError
+from sentinel_research.machine import Watch
 from sentinel_research.models import kernels_of, use_scan
 from sentinel_research.record import Check
+from sentinel_research.timing import Action, Comparison, compare, measure
 
 FORWARD, TRAINING = "forward", "forward_backward"
 BOUNDS = {FORWARD: 4.0, TRAINING: 5.0}

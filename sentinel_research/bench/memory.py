@@ -15,9 +15,9 @@ from sentinel_research.bench.models import gpt2
 from sentinel_research.bench.schema import Memory
 from sentinel_research.bench.schema_base import Size
 from sentinel_research.bench.steps import steps
-from sentinel_research.bench.timing import Action
 from sentinel_research.errors import SentinelError
 from sentinel_research.memory import Kind, PeakMemory
+from sentinel_research.timing import Action
 
 
 class MemoryUse(NamedTuple):

@@ -23,16 +23,16 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from sentinel_research.bench import peer_torch_pruning as peer
 from sentinel_research.bench.forward import prefill
-from sentinel_research.bench.machine import wait_for
 from sentinel_research.bench.models import SCALES, describe
 from sentinel_research.bench.peer_cases import CASES, Case
-from sentinel_research.bench.schema_base import Comparison, Size
-from sentinel_research.bench.timing import Action, compare, measure
+from sentinel_research.bench.schema_base import Size
+from sentinel_research.machine import wait_for
 from sentinel_research.models import place, save
 from sentinel_research.models.tiny import byte_tokenizer
 from sentinel_research.pruning.gates import mask
 from sentinel_research.pruning.plan import PruningPlan
 from sentinel_research.pruning.surgery import remove
+from sentinel_research.timing import Action, Comparison, compare, measure
 
 PATIENCE = 10
 """Steps that run no foreign code for the first time get this many times the limit."""

@@ -16,12 +16,13 @@ from typing import IO, Any
 import torch
 
 from sentinel_research.bench import peer_torch_pruning as peer
-from sentinel_research.bench.machine import Watch
 from sentinel_research.bench.models import SCALES
 from sentinel_research.bench.peer_cases import CASES, Case
 from sentinel_research.bench.schema import PeerCase, PeerResult, PeersSection
-from sentinel_research.bench.schema_base import BenchModel, Comparison, Size
+from sentinel_research.bench.schema_base import BenchModel, Size
 from sentinel_research.errors import SentinelError
+from sentinel_research.machine import Watch
+from sentinel_research.timing import Comparison
 
 _WORKER = "sentinel_research.bench.peer_worker"
 # until the first answer a process imports and builds nothing of the peer's

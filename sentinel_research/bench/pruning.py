@@ -4,13 +4,13 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-from sentinel_research.bench.machine import Watch, wait_for
 from sentinel_research.bench.memory import measure_memory
 from sentinel_research.bench.models import FRACTION, describe, gpt2
 from sentinel_research.bench.schema import PruningSection
 from sentinel_research.bench.schema_base import Size
 from sentinel_research.bench.steps import steps
-from sentinel_research.bench.timing import compare, measure
+from sentinel_research.machine import Watch, wait_for
+from sentinel_research.timing import compare, measure
 
 
 def bench_pruning(size: Size, device: str, num_pairs: int) -> PruningSection:

@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sentinel_research.bench.machine import Watch, wait_for
 from sentinel_research.bench.models import SCALES
 from sentinel_research.bench.schema import ResolventSection
-from sentinel_research.bench.schema_base import BenchModel, Comparison, Size
-from sentinel_research.bench.timing import Action, compare, measure
+from sentinel_research.bench.schema_base import BenchModel, Size
+from sentinel_research.machine import Watch, wait_for
 from sentinel_research.models.sentinel import SentinelConfig, SentinelModel
 from sentinel_research.ops.resolvent import implementation_for, resolvent
 from sentinel_research.record import Check
+from sentinel_research.timing import Action, Comparison, compare, measure
 
 CHANNELS = 64
 FORWARD, TRAINING = "forward", "forward_backward"

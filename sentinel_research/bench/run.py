@@ -11,7 +11,6 @@ from sentinel_research.bench.calibration import bench_calibration
 from sentinel_research.bench.files import read_file, write_file
 from sentinel_research.bench.forward import bench_forward
 from sentinel_research.bench.levels import bench_levels
-from sentinel_research.bench.machine import device_name
 from sentinel_research.bench.mamba import bench_mamba
 from sentinel_research.bench.models import SCALES, gpt2
 from sentinel_research.bench.peers import bench_peers
@@ -20,6 +19,7 @@ from sentinel_research.bench.resolvent import bench_resolvent
 from sentinel_research.bench.schema import SECTIONS, SectionName, SpeedFile
 from sentinel_research.bench.schema_base import Section, Size
 from sentinel_research.errors import UsageError
+from sentinel_research.machine import device_name
 
 _RUN: dict[SectionName, Callable[[Size, str, int], Section]] = {
     "calibration": bench_calibration,

@@ -9,7 +9,8 @@ from typing import Literal, get_args
 
 from pydantic import Field
 
-from sentinel_research.bench.schema_base import BenchModel, Row, Section, Size
+from sentinel_research.bench.schema_base import BenchModel, Section, Size
+from sentinel_research.timing import Row
 
 SectionName = Literal[
     "calibration",

@@ -12,7 +12,8 @@ from sentinel_research.bench.schema import (
     PruningSection,
     ResolventSection,
 )
-from sentinel_research.bench.schema_base import Comparison, Ratio, Section
+from sentinel_research.bench.schema_base import Section
+from sentinel_research.timing import Comparison, Median
 
 _MEGABYTE = 1e6
 
@@ -64,7 +65,7 @@ def _speed_up(one: Comparison) -> str:
     )
 
 
-def _ratio(ratio: Ratio) -> str:
+def _ratio(ratio: Median) -> str:
     return f"{ratio.median:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]"
 
 

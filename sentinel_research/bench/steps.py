@@ -10,7 +10,6 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from sentinel_research.bench.calibration import forward_backward
 from sentinel_research.bench.models import FRACTION, SCALES, calibration_set, half_of_the_heads
 from sentinel_research.bench.schema_base import Size
-from sentinel_research.bench.timing import Action
 from sentinel_research.models import place, save
 from sentinel_research.models.tiny import byte_tokenizer
 from sentinel_research.pruning import load
@@ -18,6 +17,7 @@ from sentinel_research.pruning.apply import plan_units
 from sentinel_research.pruning.score import score_units
 from sentinel_research.pruning.surgery import remove
 from sentinel_research.specs import CalibrationSpec, ModelSpec, PruneSpec
+from sentinel_research.timing import Action
 
 _COPY = "copy.deepcopy of the model"
 _WORDS = {

@@ -1,7 +1,7 @@
 """From a statistic and the evidence to an estimate with its interval.
 
 Reference: [1] Snedecor and Cochran 1989, Statistical Methods, section 6.3, paired comparisons;
-[2] Fieller 1954, see `paired`; [3] Hahn and Meeker 1991, section 5.2, see `bench.timing`; [4] Welch
+[2] Fieller 1954, see `paired`; [3] Hahn and Meeker 1991, section 5.2, see `timing`; [4] Welch
 1947, The generalization of Student's problem when several different population variances are
 involved, Biometrika 34(1/2), pages 28 to 35.
 """
@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Sequence
 from statistics import fmean, variance
 from typing import Any, NamedTuple
 
-from sentinel_research.bench.timing import median_interval
 from sentinel_research.claims.evidence import AbsentError, Evidence
 from sentinel_research.claims.statistic import (
     SEED,
@@ -28,6 +27,7 @@ from sentinel_research.claims.statistic import (
 from sentinel_research.paired import paired_ratio
 from sentinel_research.record import CellRecord
 from sentinel_research.statistics import Interval, mean_interval
+from sentinel_research.timing import median_interval
 
 _GENERATION = "generation"
 _LONG_CONTEXT = "long_context"

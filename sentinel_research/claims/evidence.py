@@ -12,11 +12,12 @@ from pathlib import Path
 
 from sentinel_research.bench.files import parse_file
 from sentinel_research.bench.schema import SECTIONS, SpeedFile
-from sentinel_research.bench.schema_base import Comparison, Section
+from sentinel_research.bench.schema_base import Section
 from sentinel_research.data.tasks import task_folder
 from sentinel_research.errors import DataError, UsageError
 from sentinel_research.files import write_atomically
 from sentinel_research.record import CellRecord, RunRecord
+from sentinel_research.timing import Comparison
 
 RECORDS = "records"
 SPEED = "speed"

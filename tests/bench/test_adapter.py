@@ -8,7 +8,7 @@ from sentinel_research.bench.adapter import MAX_MEMORY, bench_adapter, checks, f
 from sentinel_research.bench.adapter_workloads import WORKLOADS, Workload
 from sentinel_research.bench.schema import AdapterMemory, AdapterSection, SpeedFile
 from sentinel_research.bench.show import lines_of
-from sentinel_research.bench.timing import Sample, compare
+from sentinel_research.timing import Sample, compare
 
 # one worker measures the section once
 pytestmark = pytest.mark.xdist_group("bench-adapter")

@@ -11,9 +11,8 @@ from sentinel_research.bench import run
 from sentinel_research.bench.files import read_file, to_json
 from sentinel_research.bench.run import bench
 from sentinel_research.bench.schema import SpeedFile
-from sentinel_research.bench.schema_base import Comparison
-from sentinel_research.bench.timing import Sample, compare
 from sentinel_research.errors import UsageError
+from sentinel_research.timing import Comparison, Sample, compare
 
 # one worker measures the section once
 pytestmark = pytest.mark.xdist_group("bench-files")

@@ -18,11 +18,10 @@ from sentinel_research.bench.levels import (
 )
 from sentinel_research.bench.models import SCALES, gpt2_of
 from sentinel_research.bench.schema import LevelsSection, SpeedFile
-from sentinel_research.bench.schema_base import Comparison
 from sentinel_research.bench.show import lines_of
-from sentinel_research.bench.timing import Sample, compare
 from sentinel_research.cli import main
 from sentinel_research.models.layout import structure_of
+from sentinel_research.timing import Comparison, Sample, compare
 
 # one worker measures the section once
 pytestmark = pytest.mark.xdist_group("bench-levels")

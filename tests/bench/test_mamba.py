@@ -10,10 +10,10 @@ from sentinel_research.bench.mamba import BOUNDS, bench_mamba, check_speed, trai
 from sentinel_research.bench.models import mamba
 from sentinel_research.bench.schema import MambaSection, SpeedFile
 from sentinel_research.bench.show import lines_of
-from sentinel_research.bench.timing import Sample, compare
 from sentinel_research.cli import main
 from sentinel_research.errors import UsageError
 from sentinel_research.models import kernels_of
+from sentinel_research.timing import Sample, compare
 
 
 @pytest.fixture

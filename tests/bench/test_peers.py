@@ -12,8 +12,8 @@ from sentinel_research.bench.models import gpt2
 from sentinel_research.bench.peer_cases import CASES, Case
 from sentinel_research.bench.peer_worker import Run
 from sentinel_research.bench.peers import run_steps
-from sentinel_research.bench.timing import Sample, compare
 from sentinel_research.errors import SentinelError
+from sentinel_research.timing import Sample, compare
 
 SAY = """
 import json, sys, time

@@ -6,10 +6,9 @@ import pytest
 
 from sentinel_research.bench.resolvent import exponent_of
 from sentinel_research.bench.schema import SpeedFile
-from sentinel_research.bench.schema_base import Comparison
 from sentinel_research.bench.show import lines_of
-from sentinel_research.bench.timing import Sample, compare
 from sentinel_research.cli import main
+from sentinel_research.timing import Comparison, Sample, compare
 
 
 def _grown(power: float) -> list[Comparison]:

@@ -18,10 +18,9 @@ from sentinel_research.bench.memory import MemoryUse
 from sentinel_research.bench.models import SCALES, calibration_set, gpt2, half_of_the_heads
 from sentinel_research.bench.pruning import bench_pruning
 from sentinel_research.bench.schema import ForwardSection
-from sentinel_research.bench.schema_base import Comparison
 from sentinel_research.bench.show import lines_of
-from sentinel_research.bench.timing import Action, Sample, compare
 from sentinel_research.errors import SentinelError
+from sentinel_research.timing import Action, Comparison, Sample, compare
 
 # one worker measures the section once
 pytestmark = pytest.mark.xdist_group("bench-sections")

@@ -75,7 +75,7 @@ class Folder:
 
     def speed(self, comparisons: Mapping[str, Sequence[tuple[float, float]]]) -> None:
         """Write a speed file with a section `resolvent` of these times."""
-        from sentinel_research.bench.timing import Sample, compare
+        from sentinel_research.timing import Sample, compare
 
         content = json.loads(SPEED.read_text())
         section = {key: content["resolvent"][key] for key in content["resolvent"]}

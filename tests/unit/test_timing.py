@@ -4,8 +4,8 @@ import gc
 
 import pytest
 
-from sentinel_research.bench import timing
-from sentinel_research.bench.timing import Action, Sample, compare, measure, ratio_of
+from sentinel_research import timing
+from sentinel_research.timing import Action, Sample, compare, measure, ratio_of
 
 
 class Clock:

@@ -16,7 +16,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sentinel_research.bench.schema_base import Comparison, Ratio
+from pydantic import ConfigDict, Field, model_validator
+
+from sentinel_research.specs.base import Spec
 
 wall_clock: Callable[[], float] = time.perf_counter
 cpu_clock: Callable[[], float] = time.process_time
@@ -25,6 +27,58 @@ _CONFIDENCE = 0.95
 
 def nothing() -> None:
     """No preparation; no device to wait for."""
+
+
+class Row(Spec):
+    """What is measured is a finite number."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+
+class Median(Row):
+    """The median of independent values, such as the ratios of pairs, and its interval."""
+
+    median: float = Field(gt=0)
+    """In the middle; of paired ratios `measured / alternative`."""
+    low: float = Field(gt=0)
+    """Lower end of the interval, one of the values."""
+    high: float = Field(gt=0)
+    """Upper end of the interval, one of the values."""
+    coverage: float = Field(ge=0, lt=1)
+    """Probability with which such intervals contain the true median."""
+
+
+class Comparison(Row):
+    """One thing and its alternative, timed in turns in one process."""
+
+    name: str
+    """Unique in its section."""
+    measured: str
+    """What was timed."""
+    alternative: str
+    """What it is compared with."""
+    num_pairs: int = Field(ge=2)
+    """Rounds in which both were timed."""
+    wall_seconds: tuple[tuple[float, float], ...]
+    """Per pair the time that passed, measured and alternative."""
+    cpu_seconds: tuple[tuple[float, float], ...]
+    """Per pair the time on all processors, measured and alternative."""
+    wall: Median
+    """Of the wall times."""
+    cpu: Median
+    """Of the processor times."""
+
+    @model_validator(mode="after")
+    def _follows_from_the_pairs(self) -> "Comparison":
+        for clock in ("wall", "cpu"):
+            pairs: tuple[tuple[float, float], ...] = getattr(self, f"{clock}_seconds")
+            if len(pairs) != self.num_pairs:
+                raise ValueError(f"{len(pairs)} {clock} times for {self.num_pairs} pairs")
+            median = statistics.median(measured / other for measured, other in pairs)
+            stated = getattr(self, clock).median
+            if not math.isclose(median, stated, rel_tol=1e-9):
+                raise ValueError(f"{clock} median {stated} is not that of the pairs, {median}")
+        return self
 
 
 class Action(NamedTuple):
@@ -126,7 +180,7 @@ def compare(
     )
 
 
-def ratio_of(pairs: Sequence[tuple[float, float]]) -> Ratio:
+def ratio_of(pairs: Sequence[tuple[float, float]]) -> Median:
     """The median of the pairs' ratios with its interval.
 
     Args:
@@ -134,12 +188,12 @@ def ratio_of(pairs: Sequence[tuple[float, float]]) -> Ratio:
 
     Example:
         >>> ratio_of([(2.0, 1.0), (3.0, 1.0), (8.0, 2.0)])
-        Ratio(median=3.0, low=2.0, high=4.0, coverage=0.75)
+        Median(median=3.0, low=2.0, high=4.0, coverage=0.75)
     """
     return median_interval([measured / alternative for measured, alternative in pairs])
 
 
-def median_interval(values: Sequence[float], confidence: float = _CONFIDENCE) -> Ratio:
+def median_interval(values: Sequence[float], confidence: float = _CONFIDENCE) -> Median:
     """The median of independent values with an exact interval.
 
     It runs between two order statistics, the innermost ones that cover the true median with the
@@ -157,7 +211,7 @@ def median_interval(values: Sequence[float], confidence: float = _CONFIDENCE) ->
     # P(fewer than k + 1 of n ratios lie below the median) is the tail of Binomial(n, 1/2)
     while 2 * _tail(num, outside + 1) <= 1 - confidence:
         outside += 1
-    return Ratio(
+    return Median(
         median=statistics.median(ratios),
         low=ratios[outside],
         high=ratios[num - 1 - outside],
