@@ -5,13 +5,11 @@ computing capabilities, https://doi.org/10.1145/1465482.1465560: what is not
 removed bounds the gain.
 """
 
-import copy
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from torch import Tensor
 from transformers import PreTrainedModel
 
 from sentinel_research.bench.models import (
@@ -24,6 +22,7 @@ from sentinel_research.bench.models import (
 )
 from sentinel_research.bench.schema import ForwardCost, ForwardSection
 from sentinel_research.bench.schema_base import Size
+from sentinel_research.cost.phases import decode, prefill
 from sentinel_research.machine import Watch, wait_for
 from sentinel_research.models.layout import structure_of
 from sentinel_research.pruning.gates import mask
@@ -49,31 +48,6 @@ class _Mode(NamedTuple):
     """What is timed."""
     logits_per_token: float
     """Share of the tokens whose logits are computed."""
-
-
-def prefill(ids: Tensor, model: PreTrainedModel, logits_to_keep: int) -> Action:
-    """Read a prompt; 0 keeps the logits of all positions."""
-
-    @torch.no_grad()
-    def run(_: object) -> object:
-        return model(ids, use_cache=True, logits_to_keep=logits_to_keep)
-
-    return Action(run)
-
-
-def decode(ids: Tensor, model: PreTrainedModel, num_steps: int) -> Action:
-    """Decode single tokens after a prompt that was read before."""
-    with torch.no_grad():
-        cache = model(ids, use_cache=True, logits_to_keep=1).past_key_values
-    token = ids[:, -1:]
-
-    @torch.no_grad()
-    def run(prepared: Any) -> object:
-        for _ in range(num_steps):
-            prepared = model(token, past_key_values=prepared, use_cache=True).past_key_values
-        return prepared
-
-    return Action(run, lambda: copy.deepcopy(cache))
 
 
 def bench_forward(size: Size, device: str, num_pairs: int) -> ForwardSection:

@@ -15,10 +15,11 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from sentinel_research.bench.forward import CONTROL, check_control, decode, prefill
+from sentinel_research.bench.forward import CONTROL, check_control
 from sentinel_research.bench.models import SCALES, Scale, describe, gpt2_of, share_of_the_heads
 from sentinel_research.bench.schema import LevelModel, LevelsSection
 from sentinel_research.bench.schema_base import Size
+from sentinel_research.cost.phases import decode, prefill
 from sentinel_research.machine import Watch, wait_for
 from sentinel_research.models.agency import add_agency
 from sentinel_research.models.agency.classes import BASELINE

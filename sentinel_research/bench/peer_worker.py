@@ -22,10 +22,10 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from sentinel_research.bench import peer_torch_pruning as peer
-from sentinel_research.bench.forward import prefill
 from sentinel_research.bench.models import SCALES, describe
 from sentinel_research.bench.peer_cases import CASES, Case
 from sentinel_research.bench.schema_base import Size
+from sentinel_research.cost.phases import prefill
 from sentinel_research.machine import wait_for
 from sentinel_research.models import place, save
 from sentinel_research.models.tiny import byte_tokenizer

@@ -87,9 +87,8 @@ def write_continuations(
     for start in range(0, len(rows), batch_size):
         part = rows[start : start + batch_size]
         ids = torch.from_numpy(prompts[[prompt for prompt, _ in part]])
-        for (prompt, _), new in zip(
-            part, generate(model, ids, spec, ends, _processors(spec, part)).tolist(), strict=True
-        ):
+        written = generate(model, ids, spec.max_new_tokens, ends, _processors(spec, part))
+        for (prompt, _), new in zip(part, written.tolist(), strict=True):
             found[prompt].append(until_end(new, ends))
     return found
 
@@ -97,7 +96,7 @@ def write_continuations(
 def generate(
     model: PreTrainedModel,
     prompts: Int64[Tensor, "batch prompt_length"],
-    spec: GenerationSpec,
+    max_new_tokens: int,
     ends: Collection[int],
     processors: Sequence[LogitsProcessor] = (),
     **options: Any,
@@ -107,14 +106,14 @@ def generate(
     Args:
         model: In any mode; nothing in its own generation configuration counts.
         prompts: Token ids of one length.
-        spec: How many tokens at most.
+        max_new_tokens: How many tokens at most.
         ends: Tokens that end a text; without one, all have the same length.
         processors: What is done to the logits.
         **options: For `generate` of transformers.
     """
     prompts = prompts.to(model.device)
     config = GenerationConfig(
-        max_new_tokens=spec.max_new_tokens,
+        max_new_tokens=max_new_tokens,
         do_sample=False,
         eos_token_id=sorted(ends) or None,
         pad_token_id=min(ends, default=0),

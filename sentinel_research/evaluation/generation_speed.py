@@ -112,7 +112,7 @@ def write_in_turns(
         for name in names[start:] + names[:start]:
             clock = _Clock()
             ids = torch.from_numpy(prompt[None]).to(models[name].device)
-            generate(models[name], ids, spec, (), streamer=clock)
+            generate(models[name], ids, spec.max_new_tokens, (), streamer=clock)
             if turn >= 0:
                 found[name].append(
                     WritingTime(clock.between(0, 1), clock.between(1, spec.max_new_tokens))

@@ -1,13 +1,19 @@
-"""Floating-point operations of training, counted by torch from the operators that run."""
+"""Floating-point operations, counted by torch from the operators that run.
+
+Attention runs eagerly, so that it counts in full: fused kernels are partly unknown to the counter,
+and skip what the causal mask hides. Products of matrices, convolutions and operators that
+registered a formula are counted, elementwise operations are not.
+"""
 
 import copy
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
-from sentinel_research.models.modes import eager_attention
+from sentinel_research.models.modes import eager_attention, evaluating
 
 
 class TrainingFlops(NamedTuple):
@@ -29,10 +35,6 @@ class TrainingFlops(NamedTuple):
 def training_flops(model: PreTrainedModel, sequence_length: int) -> TrainingFlops:
     """Count a forward and a backward pass over one sequence.
 
-    Attention runs eagerly, so that it counts in full: fused kernels are partly unknown to the
-    counter, and skip what the causal mask hides. Products of matrices, convolutions and operators
-    that registered a formula are counted, elementwise operations are not.
-
     Args:
         model: Any causal language model; a copy of it is run, so that neither gradients nor
             buffers nor random numbers change.
@@ -50,3 +52,20 @@ def training_flops(model: PreTrainedModel, sequence_length: int) -> TrainingFlop
         with FlopCounterMode(display=False) as backward:
             loss.backward()
     return TrainingFlops(forward.get_total_flops(), backward.get_total_flops(), sequence_length)
+
+
+@torch.no_grad()
+def forward_flops(model: PreTrainedModel, ids: Tensor, **options: Any) -> int:
+    """Count one forward pass.
+
+    Args:
+        model: Any causal language model whose attention implementation can be switched.
+        ids: Token ids, [batch, seq].
+        **options: For the pass, such as a cache, which it changes.
+
+    Returns:
+        Operations; a multiply-add counts two.
+    """
+    with evaluating(model), eager_attention(model), FlopCounterMode(display=False) as counter:
+        model(ids, **options)
+    return counter.get_total_flops()

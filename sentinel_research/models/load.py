@@ -75,13 +75,11 @@ def load_stored(spec: ModelSpec) -> Loaded:
             f"architecture '{spec.architecture}'" if spec.architecture else "a model without name"
         )
         raise UsageError(f"{named} has no weights to load", "Train it first, or give `pretrained`.")
-    device = _device(spec.device)
+    _device(spec.device)
     files = check_checkpoint(spec.pretrained, spec.revision)
-    model = _load_model(files[0].parent, spec)
-    nn.Module.to(model, device=device).eval()
+    model = load_weights(files[0].parent, spec)
     tokenizer = load_tokenizer(spec)
     _check_vocabulary(tokenizer, model)
-    use_scan(model)
     report: dict[str, Any] = {
         "pretrained": spec.pretrained,
         "model_type": model.config.model_type,
@@ -101,6 +99,27 @@ def load_stored(spec: ModelSpec) -> Loaded:
         report["num_neurons"] = [len(layer.neurons) for layer in layers]
         report["pruning"] = model.config.pruning
     return Loaded(model, tokenizer, {**report, **describe_agency(model)})
+
+
+def load_weights(folder: Path, spec: ModelSpec) -> PreTrainedModel:
+    """Load a model without its tokenizer.
+
+    Args:
+        folder: Of the checkpoint.
+        spec: Its type, device and attention implementation are honoured.
+
+    Returns:
+        The model in evaluation mode, on its device.
+
+    Raises:
+        UsageError: for an absent device.
+        CheckpointError: if the weights do not match their configuration.
+    """
+    device = _device(spec.device)
+    model = _load_model(folder, spec)
+    nn.Module.to(model, device=device).eval()
+    use_scan(model)
+    return model
 
 
 def with_agency(model: PreTrainedModel, spec: ModelSpec) -> PreTrainedModel:

@@ -5,12 +5,11 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
 from sentinel_research.models.anatomy import anatomy_of, context_length
+from sentinel_research.models.flops import forward_flops
 from sentinel_research.models.layout import norm_stays, structure_of
-from sentinel_research.models.modes import eager_attention, evaluating
 from sentinel_research.pruning.plan import PruningPlan
 from sentinel_research.pruning.surgery import slice_state_dict
 from sentinel_research.quantisation import QuantiseReport
@@ -127,21 +126,15 @@ def count_nonzero(model: PreTrainedModel, plan: PruningPlan) -> int:
     return sum(int(parameter.count_nonzero()) for parameter in state.values())
 
 
-@torch.no_grad()
 def forward_flops_per_token(model: PreTrainedModel, sequence_length: int) -> float:
     """Floating-point operations of a forward pass per token, all logits included.
-
-    Counted by torch on one sequence under eager attention, so that attention counts in full; fused
-    kernels are partly unknown to the counter, and skip what the causal mask hides.
 
     Args:
         model: Any causal language model whose attention implementation can be switched.
         sequence_length: Tokens of the sequence.
 
     Returns:
-        Operations per token; a multiply-add counts two.
+        Operations per token, see `models.flops`; a multiply-add counts two.
     """
     ids = torch.zeros(1, sequence_length, dtype=torch.long, device=model.device)
-    with evaluating(model), eager_attention(model), FlopCounterMode(display=False) as counter:
-        model(ids, use_cache=False)
-    return counter.get_total_flops() / sequence_length
+    return forward_flops(model, ids, use_cache=False) / sequence_length

@@ -8,6 +8,7 @@ from sentinel_research.specs.agency import AgencySpec, GateMode, StatePolicy
 from sentinel_research.specs.base import Spec
 from sentinel_research.specs.compare import ArchitectureSpec, CompareSpec, MatchSpec
 from sentinel_research.specs.corpus import CorpusSpec, FilterSpec
+from sentinel_research.specs.cost import CostSpec
 from sentinel_research.specs.downstream import DownstreamSpec
 from sentinel_research.specs.generation import GenerationSpec
 from sentinel_research.specs.granularity import Granularity
@@ -33,6 +34,7 @@ __all__ = [
     "CalibrationSpec",
     "CompareSpec",
     "CorpusSpec",
+    "CostSpec",
     "DownstreamSpec",
     "EvalSpec",
     "FilterSpec",

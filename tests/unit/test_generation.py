@@ -299,7 +299,7 @@ def test_text_that_is_timed_has_the_same_length_for_all_models() -> None:
     model = _follow(tiny_model("gpt2"), dict.fromkeys(range(NUM_BYTES), EOS))
     assert measure_speed(model, _prompts(1)[0], _spec()).num_decoded == 11
     ids = torch.from_numpy(_prompts(1))
-    assert generate(model, ids, _spec(), ()).tolist() == [[EOS] * 12]
+    assert generate(model, ids, _spec().max_new_tokens, ()).tolist() == [[EOS] * 12]
 
 
 def _refusal(spec: GenerationSpec, family: str = "gpt2") -> str:

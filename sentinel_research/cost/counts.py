@@ -1,0 +1,105 @@
+"""What can be counted without a clock: parameters, bytes and operations.
+
+Glossary: `bytes moved` are those that a phase has to fetch from memory at least once: every weight
+that it multiplies with, and keys, values or states of the past. Rows that are looked up in a table
+of tokens or positions are not counted, activations neither.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from transformers import Cache, PreTrainedModel
+
+from sentinel_research.cost.phases import PhaseName, last_logit, random_prompt, read_prompt
+from sentinel_research.cost.schema import Parameters, Storage
+from sentinel_research.evaluation.caches import empty_cache, given
+from sentinel_research.evaluation.long_context import cache_bytes
+from sentinel_research.models.flops import forward_flops
+from sentinel_research.models.matching import num_non_embedding
+from sentinel_research.specs import CostSpec
+
+
+class Work(NamedTuple):
+    """What one sequence takes in a phase."""
+
+    flops: int
+    """Operations."""
+    weights_bytes: int
+    """Moved for all sequences of a batch at once."""
+    cache_bytes: int
+    """Moved for each sequence."""
+
+    @property
+    def bytes_moved(self) -> int:
+        """See the module."""
+        return self.weights_bytes + self.cache_bytes
+
+    def of_batch(self, size: int) -> "Work":
+        """What so many sequences take together."""
+        return Work(self.flops * size, self.weights_bytes, self.cache_bytes * size)
+
+
+def parameters_of(model: PreTrainedModel) -> Parameters:
+    """How many parameters there are, tied ones once."""
+    total, others = model.num_parameters(), num_non_embedding(model)
+    return Parameters(total=total, embedding=total - others, non_embedding=others)
+
+
+def storage_of(model: PreTrainedModel, spec: CostSpec) -> Storage:
+    """Bytes of weights, and of what one sequence leaves behind in the cache.
+
+    The part that grows with a token is the difference that one more token makes behind the prompt;
+    the rest is there whatever the length.
+    """
+    cache = read_prompt(random_prompt(model, 1, spec.prompt_tokens, spec.seed), model)
+    before = cache_bytes(cache)
+    _read_one(model, cache)
+    growth = cache_bytes(cache) - before
+    return Storage(
+        weights_bytes=_bytes(list(model.parameters())),
+        buffers_bytes=_bytes(list(model.buffers())),
+        cache_tokens=spec.prompt_tokens,
+        cache_bytes=before,
+        cache_bytes_per_token=growth,
+        cache_bytes_fixed=before - growth * spec.prompt_tokens,
+    )
+
+
+def work_of(model: PreTrainedModel, spec: CostSpec) -> dict[PhaseName, Work]:
+    """Operations and bytes of each phase for one sequence; of decoding, of all its tokens."""
+    ids = random_prompt(model, 1, spec.prompt_tokens, spec.seed)
+    weights = multiplied_bytes(model)
+    read = forward_flops(model, ids, **given(model, empty_cache(model)), **last_logit(model))
+    cache = read_prompt(ids, model)
+    filled = cache_bytes(cache)
+    prefill = Work(read, weights, filled)
+    flops = moved = 0
+    for _ in range(spec.new_tokens):
+        flops += forward_flops(model, ids[:, -1:], **given(model, cache))
+        moved += cache_bytes(cache)
+    decode = Work(flops, weights * spec.new_tokens, moved)
+    return {"prefill": prefill, "first_token": prefill, "decode": decode}
+
+
+def multiplied_bytes(model: PreTrainedModel) -> int:
+    """Bytes of the weights that every pass multiplies with, the output head's included."""
+    head = model.get_output_embeddings()
+    in_head = {id(one) for one in head.parameters()} if head is not None else set()
+    looked_up = {
+        id(one)
+        for module in model.modules()
+        if isinstance(module, nn.Embedding)
+        for one in module.parameters()
+    }
+    return _bytes([one for one in model.parameters() if id(one) not in looked_up - in_head])
+
+
+def _bytes(tensors: list[Tensor]) -> int:
+    return sum(one.numel() * one.element_size() for one in tensors)
+
+
+@torch.no_grad()
+def _read_one(model: PreTrainedModel, cache: Cache) -> None:
+    token = random_prompt(model, 1, 1, 0)
+    model(token, **given(model, cache))
