@@ -26,6 +26,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from sentinel_research.errors import UsageError
 from sentinel_research.models.kernels import kernels_of
+from sentinel_research.models.stored_linear import StoredLinear
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 # what a forward pass and its scores come from
@@ -144,6 +145,10 @@ def _attributes(module: nn.Module) -> dict[str, Any]:
 
 def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Parameters, buffers and other tensors of one module, without those below it."""
+    if isinstance(module, StoredLinear):
+        # packed for a kernel they are no tensors
+        yield from module.tensors()
+        return
     yield from module.named_parameters(recurse=False, remove_duplicate=False)
     yield from module.named_buffers(recurse=False, remove_duplicate=False)
     for name, value in vars(module).items():

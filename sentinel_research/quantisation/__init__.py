@@ -1,10 +1,12 @@
-"""Fake quantisation: weights on the grid that a few bits can store, held in float.
+"""Quantisation: weights that are held in a few bits, or in float on the grid of a few bits.
 
-It says what quantising costs and lets training and scoring see it; nothing gets smaller or faster.
+`store_small` makes a model smaller. `quantise_in_place` and its kin are fake quantisation: they say
+what it costs, let training and scoring see it, and are what stored models are tested against.
 """
 
 from sentinel_research.quantisation.grid import Grid, fake_quantise, grid_of
 from sentinel_research.quantisation.rounding import RoundedForward
+from sentinel_research.quantisation.stored import StoreReport, activations_of, store_small
 from sentinel_research.quantisation.weights import (
     QuantiseReport,
     quantise_in_place,
@@ -16,9 +18,12 @@ __all__ = [
     "Grid",
     "QuantiseReport",
     "RoundedForward",
+    "StoreReport",
+    "activations_of",
     "fake_quantise",
     "grid_of",
     "quantise_in_place",
     "quantised_copy",
     "quantised_names",
+    "store_small",
 ]

@@ -49,11 +49,21 @@ def quantised_names(model: PreTrainedModel) -> list[str]:
         UsageError: for weights that are stored quantised already, or a model without any
             projection.
     """
-    kind = model.config.model_type
     if getattr(model.config, "quantization_config", None) is not None:
         raise UsageError(
-            "this model's weights are stored quantised already", "load it in float32 or bfloat16"
+            "this model's weights are stored quantised already",
+            "quantise the model that it was made from: load that one in float32 or bfloat16",
         )
+    return projection_weights(model)
+
+
+def projection_weights(model: PreTrainedModel) -> list[str]:
+    """The weights of a model's projections, by their names.
+
+    Raises:
+        UsageError: for a model without any projection.
+    """
+    kind = model.config.model_type
     if family_of(model.config) not in ANATOMIES:
         names = _linear_maps(model)
         if not names:
@@ -147,7 +157,7 @@ def quantise_in_place(
         num_weights=num_weights,
         num_grids=num_grids,
         relative_error=change / size if size else 0.0,
-        left_out=_left_out(model, set(names)),
+        left_out=left_out(model, set(names)),
     )
 
 
@@ -164,6 +174,7 @@ def quantised_copy(model: PreTrainedModel, spec: QuantiseSpec) -> PreTrainedMode
     return found
 
 
-def _left_out(model: PreTrainedModel, quantised: set[str]) -> tuple[str, ...]:
+def left_out(model: PreTrainedModel, quantised: set[str]) -> tuple[str, ...]:
+    """The other parameters of a model; `*` stands for the number of a layer."""
     others = (name for name, _ in model.named_parameters() if name not in quantised)
     return tuple(dict.fromkeys(re.sub(r"\.\d+\.", ".*.", name) for name in others))

@@ -21,7 +21,7 @@ from sentinel_research.specs.prune import (
     PruneSpec,
     PruneVariant,
 )
-from sentinel_research.specs.quantise import PruneQuantiseSpec, QuantiseSpec
+from sentinel_research.specs.quantise import PruneQuantiseSpec, QuantiseSpec, StoreSpec
 from sentinel_research.specs.recipe import EvalSpec, Recipe
 from sentinel_research.specs.recover import Methods, RecoverGrid, RecoverSpec, RecoverVariant
 from sentinel_research.specs.samples import SampleSpec
@@ -59,6 +59,7 @@ __all__ = [
     "SampleSpec",
     "Spec",
     "StatePolicy",
+    "StoreSpec",
     "StudyKind",
     "StudySpec",
     "TrainSpec",
