@@ -7,16 +7,22 @@ of tokens or positions are not counted, activations neither.
 
 from typing import NamedTuple
 
-import torch
-from torch import Tensor, nn
-from transformers import Cache, PreTrainedModel
+from torch import nn
+from transformers import PreTrainedModel
 
-from sentinel_research.cost.phases import PhaseName, last_logit, random_prompt, read_prompt
+from sentinel_research.cost.phases import (
+    PhaseName,
+    last_logit,
+    random_prompt,
+    read_on,
+    read_prompt,
+)
 from sentinel_research.cost.schema import Parameters, Storage
-from sentinel_research.evaluation.caches import empty_cache, given
+from sentinel_research.evaluation.caches import given
 from sentinel_research.evaluation.long_context import cache_bytes
 from sentinel_research.models.flops import forward_flops
 from sentinel_research.models.matching import num_non_embedding
+from sentinel_research.models.stored_linear import held_bytes, num_parameters, stored_projections
 from sentinel_research.specs import CostSpec
 
 
@@ -42,7 +48,9 @@ class Work(NamedTuple):
 
 def parameters_of(model: PreTrainedModel) -> Parameters:
     """How many parameters there are, tied ones once."""
-    total, others = model.num_parameters(), num_non_embedding(model)
+    total = num_parameters(model)
+    stored = total - sum(one.numel() for one in model.parameters())
+    others = num_non_embedding(model) + stored
     return Parameters(total=total, embedding=total - others, non_embedding=others)
 
 
@@ -54,11 +62,10 @@ def storage_of(model: PreTrainedModel, spec: CostSpec) -> Storage:
     """
     cache = read_prompt(random_prompt(model, 1, spec.prompt_tokens, spec.seed), model)
     before = cache_bytes(cache)
-    _read_one(model, cache)
-    growth = cache_bytes(cache) - before
+    token = random_prompt(model, 1, 1, spec.seed)
+    growth = cache_bytes(read_on(token, model, cache)) - before
     return Storage(
-        weights_bytes=_bytes(list(model.parameters())),
-        buffers_bytes=_bytes(list(model.buffers())),
+        weights_bytes=held_bytes(model),
         cache_tokens=spec.prompt_tokens,
         cache_bytes=before,
         cache_bytes_per_token=growth,
@@ -70,12 +77,13 @@ def work_of(model: PreTrainedModel, spec: CostSpec) -> dict[PhaseName, Work]:
     """Operations and bytes of each phase for one sequence; of decoding, of all its tokens."""
     ids = random_prompt(model, 1, spec.prompt_tokens, spec.seed)
     weights = multiplied_bytes(model)
-    read = forward_flops(model, ids, **given(model, empty_cache(model)), **last_logit(model))
+    read = forward_flops(model, ids, use_cache=True, **last_logit(model))
     cache = read_prompt(ids, model)
     filled = cache_bytes(cache)
     prefill = Work(read, weights, filled)
     flops = moved = 0
     for _ in range(spec.new_tokens):
+        # counting runs the pass, which fills the cache
         flops += forward_flops(model, ids[:, -1:], **given(model, cache))
         moved += cache_bytes(cache)
     decode = Work(flops, weights * spec.new_tokens, moved)
@@ -92,14 +100,7 @@ def multiplied_bytes(model: PreTrainedModel) -> int:
         if isinstance(module, nn.Embedding)
         for one in module.parameters()
     }
-    return _bytes([one for one in model.parameters() if id(one) not in looked_up - in_head])
-
-
-def _bytes(tensors: list[Tensor]) -> int:
-    return sum(one.numel() * one.element_size() for one in tensors)
-
-
-@torch.no_grad()
-def _read_one(model: PreTrainedModel, cache: Cache) -> None:
-    token = random_prompt(model, 1, 1, 0)
-    model(token, **given(model, cache))
+    # by parameter and not by memory: what two modules share is fetched for each of them
+    others = [one for one in model.parameters() if id(one) not in looked_up - in_head]
+    stored = sum(one.weight_bytes for one in stored_projections(model).values())
+    return stored + sum(one.numel() * one.element_size() for one in others)

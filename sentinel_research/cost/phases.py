@@ -13,10 +13,10 @@ from typing import Any, Literal, NamedTuple, get_args
 import torch
 from jaxtyping import Int64
 from torch import Tensor
-from transformers import Cache, PreTrainedModel
+from transformers import PreTrainedModel
 
 from sentinel_research.errors import UsageError
-from sentinel_research.evaluation.caches import cache_name, empty_cache, given
+from sentinel_research.evaluation.caches import cache_name, given
 from sentinel_research.evaluation.continuations import generate
 from sentinel_research.models.anatomy import ANATOMIES, context_length, family_of
 from sentinel_research.specs import CostSpec
@@ -128,15 +128,25 @@ def decode(ids: Tensor, model: PreTrainedModel, num_steps: int) -> Action:
     @torch.no_grad()
     def run(prepared: Any) -> object:
         for _ in range(num_steps):
-            model(token, **given(model, prepared))
+            prepared = read_on(token, model, prepared)
         return prepared
 
     return Action(run, lambda: copy.deepcopy(cache))
 
 
 @torch.no_grad()
-def read_prompt(ids: Tensor, model: PreTrainedModel) -> Cache:
+def read_prompt(ids: Tensor, model: PreTrainedModel) -> Any:
     """What a model keeps of a prompt."""
-    cache = empty_cache(model)
-    model(ids, **given(model, cache), **last_logit(model))
-    return cache
+    return model(ids, use_cache=True, **last_logit(model))[_name(model)]
+
+
+@torch.no_grad()
+def read_on(ids: Tensor, model: PreTrainedModel, cache: Any) -> Any:
+    """The same behind some more tokens."""
+    return model(ids, **given(model, cache))[_name(model)]
+
+
+def _name(model: PreTrainedModel) -> str:
+    name = cache_name(model)
+    assert name is not None  # `check_length` has refused others
+    return name

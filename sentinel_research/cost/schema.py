@@ -25,9 +25,7 @@ class Storage(Row):
     """Bytes that a model takes, without what a pass needs in between."""
 
     weights_bytes: int
-    """Parameters, in the type that they are stored in."""
-    buffers_bytes: int
-    """Tensors that are no parameters, packed weights among them."""
+    """Parameters and buffers as they are held, packed ones among them, tied ones once."""
     cache_tokens: int
     """Tokens of the one sequence that the cache was filled with."""
     cache_bytes: int

@@ -6,6 +6,8 @@ registered a formula are counted, elementwise operations are not.
 """
 
 import copy
+from contextlib import ExitStack
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -14,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
 from sentinel_research.models.modes import eager_attention, evaluating
+from sentinel_research.models.stored_linear import StoredLinear, stored_projections
 
 
 class TrainingFlops(NamedTuple):
@@ -66,6 +69,20 @@ def forward_flops(model: PreTrainedModel, ids: Tensor, **options: Any) -> int:
     Returns:
         Operations; a multiply-add counts two.
     """
-    with evaluating(model), eager_attention(model), FlopCounterMode(display=False) as counter:
+    counted: list[int] = []
+    with ExitStack() as stack:
+        for projection in stored_projections(model).values():
+            handle = projection.register_forward_hook(partial(_count_stored, counted))
+            stack.callback(handle.remove)
+        stack.enter_context(evaluating(model))
+        stack.enter_context(eager_attention(model))
+        counter = stack.enter_context(FlopCounterMode(display=False))
         model(ids, **options)
-    return counter.get_total_flops()
+    return counter.get_total_flops() + sum(counted)
+
+
+def _count_stored(
+    counted: list[int], module: StoredLinear, args: tuple[Tensor], _output: Tensor
+) -> None:
+    """A product of weights that are held in few bits, of which torch's counter knows nothing."""
+    counted.append(2 * args[0].numel() * module.out_features)

@@ -1,17 +1,23 @@
 """Parameters, bytes and operations are those that a pencil finds."""
 
 import pytest
+from transformers import PreTrainedModel
 
 from sentinel_research.cost.counts import Work, multiplied_bytes, parameters_of, storage_of, work_of
 from sentinel_research.models.layout import structure_of
 from sentinel_research.models.tiny import VOCAB_SIZE, tiny_model
 from sentinel_research.pruning import make_plan, remove
+from sentinel_research.quantisation import store_small
 from sentinel_research.specs import CostSpec
 from tests.cost.conftest import NEW, PROMPT
 
 # float32
 WORD = 4
 LAYERS = 3
+
+
+def _num_in_buffers(model: PreTrainedModel) -> int:
+    return sum(one.numel() for one in model.buffers())
 
 
 # tables of tokens and positions and the head; a head that is not tied counts beside the table
@@ -47,7 +53,8 @@ def test_keys_and_values_grow_with_every_token(family: str, width: int, short: C
     assert found.cache_bytes_per_token == LAYERS * 2 * width * WORD
     assert found.cache_bytes == PROMPT * found.cache_bytes_per_token
     assert found.cache_bytes_fixed == 0
-    assert found.weights_bytes == model.num_parameters() * WORD
+    # rotary frequencies are buffers
+    assert found.weights_bytes == (model.num_parameters() + _num_in_buffers(model)) * WORD
 
 
 def test_state_of_mamba_does_not_grow(short: CostSpec) -> None:
@@ -168,3 +175,16 @@ def test_removed_heads_take_their_operations_with_them(short: CostSpec) -> None:
     saved = LAYERS * PROMPT * 3 * (8 * 30 * 6 + 4 * 6 * PROMPT)
     assert before["prefill"].flops - after["prefill"].flops == saved
     assert after["decode"].cache_bytes * 5 == before["decode"].cache_bytes * 2
+
+
+@pytest.mark.parametrize("bits", [16, 8, 4])
+def test_stored_weights_are_fewer_bytes_of_as_many_operations(bits: int, short: CostSpec) -> None:
+    model, small = tiny_model("gpt2"), tiny_model("gpt2")
+    store_small(small, bits)
+    assert parameters_of(small) == parameters_of(model)
+    assert work_of(small, short)["decode"].flops == work_of(model, short)["decode"].flops
+    assert multiplied_bytes(small) < multiplied_bytes(model)
+    # keys and values stay as they were
+    before, after = storage_of(model, short), storage_of(small, short)
+    assert after.cache_bytes == before.cache_bytes
+    assert after.weights_bytes < before.weights_bytes
