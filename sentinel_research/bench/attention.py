@@ -4,6 +4,7 @@ All three read the same heads with the same weights: all heads of the layer, or 
 removal left. One layer, forward, without gradients; all of one length are timed in the same rounds.
 """
 
+import copy
 from collections.abc import Mapping
 from functools import partial
 
@@ -19,9 +20,10 @@ from sentinel_research.bench.agency import (
     one_layer,
 )
 from sentinel_research.bench.head_loop import HeadLoop
-from sentinel_research.bench.models import SCALES, describe, half_of_the_heads
+from sentinel_research.bench.models import SCALES, built, describe, half_of_the_heads
 from sentinel_research.bench.schema import AttentionSection
 from sentinel_research.bench.schema_base import Size
+from sentinel_research.errors import UsageError
 from sentinel_research.machine import Watch, wait_for
 from sentinel_research.models.agency import gated_layers
 from sentinel_research.pruning.surgery import remove
@@ -67,8 +69,37 @@ def ways(plain: PreTrainedModel, max_length: int) -> dict[str, nn.Module]:
 
 def bench_attention(size: Size, device: str, num_pairs: int) -> AttentionSection:
     """Time all ways in turns, at several lengths."""
-    lengths = LENGTHS[size]
-    plain = one_layer(size, device)
+    found = _measured(one_layer(size, device), LENGTHS[size], num_pairs)
+    if not SCALES[size].has_meaning:
+        return found
+    return found.model_copy(update={"checks": (check_same(found.largest_difference),)})
+
+
+def attention_section(model: PreTrainedModel, num_pairs: int) -> AttentionSection:
+    """Time all ways on the first layer of a model, at lengths that it reads.
+
+    Raises:
+        UsageError: for a family other than GPT-2, whose loop over heads there is none of.
+    """
+    if model.config.model_type != "gpt2":
+        raise UsageError(
+            f"the loop over heads is of GPT-2, this model is of type '{model.config.model_type}'",
+            "Leave --attention out, or name a dense GPT-2, such as shape:124m.",
+        )
+    config = copy.deepcopy(model.config)
+    config.n_layer = 1
+    plain = built(type(model), config, str(model.device))
+    own = dict(model.named_parameters())
+    for name, parameter in plain.named_parameters():
+        parameter.data.copy_(own[name].data)
+    lengths = [one for one in LENGTHS["124m"] if one <= config.n_positions]
+    found = _measured(plain, tuple(lengths), num_pairs)
+    return found.model_copy(update={"checks": (check_same(found.largest_difference),)})
+
+
+def _measured(plain: PreTrainedModel, lengths: tuple[int, ...], num_pairs: int) -> AttentionSection:
+    """All ways of one layer, unchecked."""
+    device = str(plain.device)
     watch = Watch(device, plain.dtype)
     blocks = ways(plain, max(lengths))
     comparisons: list[Comparison] = []
@@ -84,7 +115,6 @@ def bench_attention(size: Size, device: str, num_pairs: int) -> AttentionSection
         conditions=watch.conditions(),
         model=describe(plain),
         comparisons=tuple(comparisons),
-        checks=(check_same(largest),) if SCALES[size].has_meaning else (),
         lengths=lengths,
         batch_size=1,
         largest_difference=largest,

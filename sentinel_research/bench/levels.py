@@ -7,7 +7,7 @@ Models of one size share the memory of what they have in common: none finds more
 than another, for between two runs of one model pass more weights than caches hold.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -42,6 +42,7 @@ ARMS: dict[str, AgencySpec | None] = {
 }
 ALTERNATIVE = "the plain dense model"
 _DENSE, _TWICE, _MASKED = "dense", f"{PLAIN}/0", f"{PLAIN}/{MASKED_LEVEL}_{CONTROL}"
+_NAMES = {"gpt2": "GPT-2"}
 _WIDTHS: dict[Size, tuple[str, ...]] = {"tiny": ("tiny",), "124m": ("16m", "124m")}
 
 
@@ -61,21 +62,25 @@ def num_rounds(width: str, num_pairs: int) -> int:
     return 2 * num_pairs - 1 if width == "16m" else num_pairs
 
 
-def variants(dense: PreTrainedModel, frozen: PreTrainedModel) -> dict[str, Variant]:
+def variants(
+    dense: PreTrainedModel, frozen: PreTrainedModel, levels: Sequence[int] = LEVELS
+) -> dict[str, Variant]:
     """Every arm at every level, by `ARM/LEVEL`, and the masked control.
 
     Args:
-        dense: GPT-2 without agency; itself the first variant.
+        dense: Without agency; itself the first variant.
         frozen: The model that is mixed in.
+        levels: Percent of the heads of every layer that go; that of the control is among them.
     """
     found: dict[str, Variant] = {}
-    plans = {level: share_of_the_heads(dense, level / 100) for level in LEVELS if level}
+    plans = {level: share_of_the_heads(dense, level / 100) for level in levels if level}
     for arm, spec in ARMS.items():
         whole = dense
         if spec is not None:
             whole = add_agency(dense, spec, baseline=frozen if spec.baseline else None)
             share_memory(whole, dense, frozen)
-        words = "GPT-2" if spec is None else f"GPT-2 with {spec.in_words()}"
+        name = _NAMES.get(dense.config.model_type, dense.config.model_type)
+        words = name if spec is None else f"{name} with {spec.in_words()}"
         found[f"{arm}/0"] = Variant(whole, words, 0)
         for level, plan in plans.items():
             pruned = remove(whole, plan)
@@ -84,7 +89,8 @@ def variants(dense: PreTrainedModel, frozen: PreTrainedModel) -> dict[str, Varia
     masked = mask(dense, plans[MASKED_LEVEL])
     share_memory(masked, dense, frozen)
     gone = found[f"{PLAIN}/{MASKED_LEVEL}"].num_heads_removed
-    words = f"GPT-2, {_share(dense, gone)} masked: a control, nothing is saved"
+    name = _NAMES.get(dense.config.model_type, dense.config.model_type)
+    words = f"{name}, {_share(dense, gone)} masked: a control, nothing is saved"
     return {**found, _MASKED: Variant(masked, words, 0)}
 
 

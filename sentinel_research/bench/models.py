@@ -29,6 +29,7 @@ _WIDTHS: dict[str, dict[str, Any]] = {
     "3.4m": {"n_embd": 64, "n_layer": 4, "n_head": 4, "vocab_size": 50257},
     "16m": {"n_embd": 256, "n_layer": 4, "n_head": 8, "vocab_size": 50257},
     "124m": {"n_embd": 768, "n_layer": 12, "n_head": 12, "vocab_size": 50257},
+    "355m": {"n_embd": 1024, "n_layer": 24, "n_head": 16, "vocab_size": 50257},
 }
 
 
@@ -127,11 +128,16 @@ def gpt2_of(width: str, device: str) -> PreTrainedModel:
     """A random GPT-2 in evaluation mode that reads 1,024 tokens.
 
     Args:
-        width: Its number of parameters: `tiny`, `3.4m`, `16m` or `124m`. All but the first have
-            GPT-2's vocabulary.
+        width: One of `widths()`: its number of parameters, or `tiny`. All others have GPT-2's
+            vocabulary.
         device: Where it stands.
     """
     return built(GPT2LMHeadModel, GPT2Config(**_WIDTHS[width], **_TOKENS), device)
+
+
+def widths() -> tuple[str, ...]:
+    """The sizes of `gpt2_of`."""
+    return tuple(_WIDTHS)
 
 
 def llama(size: Size, device: str, num_kv_heads: int) -> PreTrainedModel:

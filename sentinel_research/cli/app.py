@@ -16,6 +16,7 @@ from sentinel_research.cli.downstream import downstream
 from sentinel_research.cli.evaluate import evaluate
 from sentinel_research.cli.finetune import finetune
 from sentinel_research.cli.mamba_vs_bk import mamba_vs_bk
+from sentinel_research.cli.profile import profile
 
 app = App(
     name="sentinel",
@@ -37,6 +38,7 @@ app.command(downstream)
 app.command(evaluate)
 app.command(finetune)
 app.command(mamba_vs_bk)
+app.command(profile)
 Kind = Literal["recipes", "scorers", "tasks", "corpora", "architectures", "recoveries"]
 
 

@@ -1,0 +1,1 @@
+"""`sentinel profile`: what pruning, optimisation levels and extra paths cost or buy, measured."""
