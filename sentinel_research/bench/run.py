@@ -8,6 +8,7 @@ from sentinel_research.bench.adapter import bench_adapter
 from sentinel_research.bench.agency import bench_agency
 from sentinel_research.bench.attention import bench_attention
 from sentinel_research.bench.calibration import bench_calibration
+from sentinel_research.bench.cost import bench_cost
 from sentinel_research.bench.files import read_file, write_file
 from sentinel_research.bench.forward import bench_forward
 from sentinel_research.bench.levels import bench_levels
@@ -32,6 +33,7 @@ _RUN: dict[SectionName, Callable[[Size, str, int], Section]] = {
     "adapter": bench_adapter,
     "attention": bench_attention,
     "levels": bench_levels,
+    "cost": bench_cost,
 }
 
 

@@ -10,6 +10,7 @@ from typing import Literal, get_args
 from pydantic import Field
 
 from sentinel_research.bench.schema_base import BenchModel, Section, Size
+from sentinel_research.bench.schema_cost import CostSection
 from sentinel_research.timing import Row
 
 SectionName = Literal[
@@ -23,6 +24,7 @@ SectionName = Literal[
     "adapter",
     "attention",
     "levels",
+    "cost",
 ]
 SECTIONS: tuple[SectionName, ...] = get_args(SectionName)
 
@@ -286,6 +288,8 @@ class SpeedFile(Row):
     """Ways to compute attention."""
     levels: LevelsSection | None = None
     """Whole models over pruning levels."""
+    cost: CostSection | None = None
+    """What pruning and fewer bits buy."""
 
     def section(self, name: SectionName) -> Section | None:
         """One section, null if it was not measured."""

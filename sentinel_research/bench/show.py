@@ -13,6 +13,7 @@ from sentinel_research.bench.schema import (
     ResolventSection,
 )
 from sentinel_research.bench.schema_base import Section
+from sentinel_research.bench.schema_cost import CostSection
 from sentinel_research.timing import Comparison, Median
 
 _MEGABYTE = 1e6
@@ -30,6 +31,11 @@ def lines_of(section: Section) -> list[str]:
         found = [_speed_up(one) for one in section.comparisons]
     if isinstance(section, LevelsSection):
         found = _levels(section)
+    if isinstance(section, CostSection):
+        found = [
+            f"{_speed_up(one)}; arithmetic allows {bound.speed_up:.2f}x"
+            for one, bound in zip(section.comparisons, section.bounds, strict=True)
+        ]
     if isinstance(section, AdapterSection):
         found = [_speed_up(one) for one in section.comparisons] + _floors(section)
     if isinstance(section, ResolventSection):

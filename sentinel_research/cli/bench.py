@@ -168,6 +168,34 @@ def levels(
 
 
 @bench.command
+def cost(
+    *,
+    output: Path | None = None,
+    size: Size = "124m",
+    device: str = "cpu",
+    pairs: int | None = None,
+) -> int:
+    """Time models with heads, neurons and layers removed, and in 8 bits, beside the dense one.
+
+    Reading 256 tokens up to the first logit, and decoding; beside each ratio stands what arithmetic
+    allows. At size tiny the command takes seconds and its numbers mean nothing.
+
+    Parameters
+    ----------
+    output
+        File that the section joins, such as regression_baselines/speed/DEVICE.json; its other
+        sections stay in it. Without it the JSON goes to stdout.
+    size
+        124m: the shape of GPT-2 small, some minutes; tiny: a rehearsal.
+    device
+        cpu, cuda or cuda:N.
+    pairs
+        Rounds in which all are timed; 7 by default, 3 at size tiny.
+    """
+    return _measure(["cost"], size=size, device=device, pairs=pairs, output=output)
+
+
+@bench.command
 def mamba(
     *,
     output: Path | None = None,
