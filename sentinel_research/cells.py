@@ -1,5 +1,6 @@
 """One cell of a run: prune, recover, evaluate, check, with the record written after every stage."""
 
+import copy
 import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -63,6 +64,8 @@ def run_cell(
             cell.prune = pruned.model_dump(mode="json") if pruned is not None else cell.prune
             record.write(folder)
             model = _laid_out(recipe, model, prepared.model, pruned.plan if pruned else plan)
+        if recipe.prune is not None or recipe.recover is not None:
+            model, cell.precision = _stored(recipe, model, prepared.model)
         if _is_saved(recipe, planned):
             found = model
             distributed.on_main(lambda: _save(found, prepared.tokenizer, cell, folder))
@@ -86,6 +89,17 @@ def _laid_out(recipe: Recipe, model: Any, dense: Any, plan: Any) -> Any:
     if recipe.recover is None or recipe.recover.layout == "pruned" or plan is None:
         return model
     return expand(model, dense, plan)
+
+
+def _stored(recipe: Recipe, model: Any, dense: Any) -> tuple[Any, dict[str, Any] | None]:
+    """The model in the bits that it is measured in, and how; other cells need the dense one."""
+    from sentinel_research.quantisation import store_small
+
+    spec = recipe.model.store
+    if spec is None:
+        return model, None
+    found = copy.deepcopy(model) if model is dense else model
+    return found, store_small(found, spec).model_dump(mode="json")
 
 
 def _is_saved(recipe: Recipe, planned: PlannedCell) -> bool:

@@ -231,7 +231,9 @@ def _prepare(
         if not (folder / MODEL_FOLDER).exists():
             _train(recipe, record, folder, progress)
         source = stored(recipe.model, folder)
-    model, tokenizer, record.load = load(source)
+    # what is pruned is stored in a few bits afterwards, cell by cell
+    stores = recipe.prune is None and recipe.recover is None
+    model, tokenizer, record.load = load(source, stores=stores)
     check_limits(model.config, recipe.evaluate.max_length, recipe.evaluate.prefix_token_id)
     check_generation(recipe.evaluate, model.config, tokenizer)
     open_ids = {cell.id for cell in record.cells if cell.status != "done"}

@@ -148,6 +148,9 @@ class CellRecord(_Part):
     """The prune stage's report with its plan; null until it ran, and for the dense model."""
     recover: dict[str, Any] | None = None
     """The recover stage's report, also of one that diverged; null if the cell has no recovery."""
+    precision: dict[str, Any] | None = None
+    """How the measured model's weights are held, a StoreReport; null where they keep their type, or
+    where all models of the run are loaded so (`load`)."""
     evaluation: EvaluationReport | None = None
     """The evaluate stage's report; null until it ran."""
     checks: list[Check] = Field(default_factory=list)

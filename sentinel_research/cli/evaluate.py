@@ -33,6 +33,10 @@ class EvaluateRequest(Spec):
     """Hub revision of the model."""
     dtype: Literal["auto", "float32", "float16", "bfloat16"] | None = None
     """Weights' type; the checkpoint's by default."""
+    bits: int | None = None
+    """4, 8, 16: bits that the weights of the layers are held in; 32: float32 throughout."""
+    activations: Literal["auto", "float", "int8"] | None = None
+    """With 8 bits: int8 rounds activations too, which is faster on a CPU and the default there."""
     device: str | None = None
     """cpu, cuda or cuda:N."""
     data: Path | None = None
@@ -45,6 +49,8 @@ _KEYS = {
     "tokenizer": "model.tokenizer",
     "revision": "model.revision",
     "dtype": "model.dtype",
+    "bits": "model.bits",
+    "activations": "model.activations",
     "device": "model.device",
     "data": "data",
     "use_cache": "evaluate.cache",

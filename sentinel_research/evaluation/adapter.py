@@ -22,7 +22,10 @@ from sentinel_research import distributed
 from sentinel_research.errors import DataError, UsageError, did_you_mean
 from sentinel_research.evaluation.answer_cache import answers_fingerprint, open_table
 from sentinel_research.evaluation.arguments import (
+    HFLM_LOADING,
+    PRECISION_ARGUMENTS,
     PRUNING_ARGUMENTS,
+    check_precision_arguments,
     kept_bytes,
     prune_spec_from_args,
 )
@@ -32,20 +35,8 @@ from sentinel_research.evaluation.perplexity import RollingLogLikelihood
 from sentinel_research.evaluation.request_cache import refuse_request_cache
 from sentinel_research.evaluation.scoring_lm import DEFAULT_KV_CACHE_MIB, ScoringLM
 from sentinel_research.evaluation.writing.answers import answer
-from sentinel_research.specs import ModelSpec
+from sentinel_research.specs import ModelSpec, PruneSpec
 
-# options of HFLM that change how weights are loaded: then HFLM loads them
-_HFLM_LOADING = (
-    "parallelize",
-    "tp_plan",
-    "peft",
-    "delta",
-    "autogptq",
-    "gptqmodel",
-    "gguf_file",
-    "quantization_config",
-    "device_map",
-)
 _HFLM_PLACING = (
     "revision",
     "subfolder",
@@ -64,7 +55,9 @@ class SentinelLM(ScoringLM):
         prune: Scorer; the model is pruned after loading, as `prune_fraction` and the other
             arguments of `evaluation.arguments` say. `allow_lossy_tokenizer=True` scores texts that
             the tokenizer cannot represent whole, `quiet=True` shows no progress bars,
-            `kv_cache_mib=N` bounds what is kept of beginnings that requests share (0: none).
+            `kv_cache_mib=N` bounds what is kept of beginnings that requests share (0: none);
+            `bits=16|8|4` holds the projections in so many bits, after the pruning, and 32 takes
+            float32; `activations=float` rounds nothing else, see docs/precision.md.
         **kwargs: Everything else goes to HFLM.
 
     Raises:
@@ -84,6 +77,9 @@ class SentinelLM(ScoringLM):
                 "of another",
                 "leave logits_cache out",
             )
+        self._bits = {name: kwargs.pop(name) for name in PRECISION_ARGUMENTS if name in kwargs}
+        check_precision_arguments(self._bits, kwargs, pretrained)
+        self._precision: dict[str, Any] | None = None
         self._prune_spec = prune_spec_from_args(kwargs)
         if self._prune_spec is not None and not isinstance(pretrained, str):
             raise UsageError(
@@ -133,28 +129,41 @@ class SentinelLM(ScoringLM):
         from sentinel_research.models import use_scan
 
         kwargs["pretrained"] = self._folder
-        if any(kwargs.get(option) for option in _HFLM_LOADING):
+        if any(kwargs.get(option) for option in HFLM_LOADING):
             super()._create_model(**kwargs)
             use_scan(self.model)
         else:
-            self._model = self._load(kwargs)
-        if self._prune_spec is None:
+            self._model, spec = self._load(kwargs)
+            if self._prune_spec is not None:
+                self._prune(self._prune_spec)
+            if spec.store is not None:
+                from sentinel_research.quantisation import store_small
+
+                self._precision = store_small(self._model, spec.store).model_dump(mode="json")
             return
+        if self._prune_spec is not None:
+            self._prune(self._prune_spec)
+
+    def _prune(self, spec: PruneSpec) -> None:
         from sentinel_research.data.calibration import calibration_set
         from sentinel_research.data.fitted import calibration_fingerprints
         from sentinel_research.pruning import prune
 
-        spec = self._prune_spec.calibration
+        draw = spec.calibration
         calibration = None
-        if spec is not None:
-            calibration = calibration_set(spec, self.tokenizer, **self._encoding)
-            self._calibrated_on = frozenset[str]().union(*calibration_fingerprints([spec]))
+        if draw is not None:
+            calibration = calibration_set(draw, self.tokenizer, **self._encoding)
+            self._calibrated_on = frozenset[str]().union(*calibration_fingerprints([draw]))
         self._model.eval()
-        self._model, report = prune(self._model, self._prune_spec, calibration=calibration)
+        self._model, report = prune(self._model, spec, calibration=calibration)
         self._prune_report = report.model_dump(mode="json")
 
-    def _load(self, options: dict[str, Any]) -> PreTrainedModel:
-        """The project's own loader: no weight is left at random, nothing is unpickled."""
+    def _load(self, options: dict[str, Any]) -> tuple[PreTrainedModel, ModelSpec]:
+        """The project's own loader: no weight is left at random, nothing is unpickled.
+
+        Returns:
+            The model before it is stored in a few bits, and what was asked for.
+        """
         from sentinel_research.pruning import load
         from sentinel_research.recipe import parse
 
@@ -163,16 +172,18 @@ class SentinelLM(ScoringLM):
             "dtype": str(options["dtype"]).removeprefix("torch."),
             "device": str(self.device),
             "trust_remote_code": bool(options["trust_remote_code"]),
+            **self._bits,
         }
         if "attn_implementation" in options:
             ours["attn_implementation"] = options["attn_implementation"]
-        rest = set(options) - {*ours, *_HFLM_LOADING, *_HFLM_PLACING}
+        rest = set(options) - {*ours, *HFLM_LOADING, *_HFLM_PLACING}
         if rest:
             raise UsageError(
                 f"unknown model_args: {', '.join(sorted(rest))}",
-                did_you_mean(min(rest), [*PRUNING_ARGUMENTS, *ours]),
+                did_you_mean(min(rest), [*PRUNING_ARGUMENTS, *PRECISION_ARGUMENTS, *ours]),
             )
-        return load(parse(ModelSpec, ours, "model_args")).model
+        spec = parse(ModelSpec, ours, "model_args")
+        return load(spec, stores=False).model, spec
 
     def set_cache_hook(self, cache_hook: CacheHook) -> None:
         """Let lm-eval's `--use_cache` read and write the answers of this very model alone."""
@@ -183,7 +194,9 @@ class SentinelLM(ScoringLM):
         super().set_cache_hook(cache_hook)
 
     def get_model_info(self) -> dict[str, Any]:
-        """HFLM's information, with the window and what was pruned; stored in the results."""
+        """HFLM's information, with window, bytes and what was pruned; stored in the results."""
+        from sentinel_research.models import held_bytes, num_parameters
+
         info = super().get_model_info()
         info["sentinel_max_length"] = self.max_length
         info["sentinel_reads_shared_beginnings_once"] = self.shares_beginnings
@@ -191,6 +204,10 @@ class SentinelLM(ScoringLM):
             info["sentinel_answered_by"] = dict(self._ways)
         if self.answers_of is not None:
             info["sentinel_answers_of"] = self.answers_of
+        info["model_num_parameters"] = num_parameters(self.model)
+        info["sentinel_weight_bytes"] = held_bytes(self.model)
+        if self._precision is not None:
+            info["sentinel_precision"] = self._precision
         if self._prune_report is not None:
             info["sentinel_prune"] = self._prune_report
         return info

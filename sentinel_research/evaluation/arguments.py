@@ -1,5 +1,6 @@
 """The arguments of `lm_eval --model sentinel --model_args ...` that are ours."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from sentinel_research.errors import UsageError
@@ -24,8 +25,52 @@ _CALIBRATION = {
     "calibration_length": "sequence_length",
     "calibration_seed": "seed",
 }
+HFLM_LOADING = (
+    "parallelize",
+    "tp_plan",
+    "peft",
+    "delta",
+    "autogptq",
+    "gptqmodel",
+    "gguf_file",
+    "quantization_config",
+    "device_map",
+)
+"""Options of HFLM that change how weights are loaded: then HFLM loads them."""
 PRUNING_ARGUMENTS = ("prune", *_PRUNE, *_CALIBRATION)
 """Every argument that `prune_spec_from_args` takes."""
+
+PRECISION_ARGUMENTS = ("bits", "activations")
+"""Every argument that says in what a model is held; fields of ModelSpec."""
+
+
+def check_precision_arguments(
+    bits: Mapping[str, Any], others: Mapping[str, Any], pretrained: Any
+) -> None:
+    """Refuse bits of a model that the package's own loader does not load.
+
+    Args:
+        bits: Those of `PRECISION_ARGUMENTS` that are given.
+        others: The other arguments.
+        pretrained: Name, or a loaded model.
+
+    Raises:
+        UsageError: for a loaded model, or together with an option that changes how HFLM loads.
+    """
+    if not bits:
+        return
+    given = " and ".join(f"{name}={value}" for name, value in bits.items())
+    if not isinstance(pretrained, str):
+        raise UsageError(
+            f"{given} was given with a model that is already loaded",
+            "store it first: sentinel_research.quantisation.store_small(model, 8)",
+        )
+    clashes = [name for name in HFLM_LOADING if others.get(name)]
+    if clashes:
+        raise UsageError(
+            f"{given} and {', '.join(clashes)} were given, and both change how weights are held",
+            "leave one of them out; a folder that `sentinel` stored in a few bits needs neither",
+        )
 
 
 def prune_spec_from_args(arguments: dict[str, Any]) -> PruneSpec | None:

@@ -27,6 +27,8 @@ from sentinel_research.models.fingerprint import config_fingerprint
 from sentinel_research.models.kernels import kernels_of
 from sentinel_research.models.layout import is_pruned, structure_of
 from sentinel_research.models.mamba import use_scan
+from sentinel_research.models.precision import check_bfloat16, is_emulated
+from sentinel_research.models.stored_linear import held_bytes, num_parameters
 from sentinel_research.specs import AgencySpec, ModelSpec
 
 _NUM_KEYS_SHOWN = 4
@@ -61,12 +63,14 @@ def load_stored(spec: ModelSpec) -> Loaded:
 
     Returns:
         Model, tokenizer, and a report: `pretrained`, `model_type`, `num_parameters`,
-        `vocab_size`, `dtype`, `device`, `attn_implementation`, `kernels`, `weights_sha256` and
-        `tokenizer_sha256` per file, `config_sha256`, and for a pruned checkpoint `kept_heads` and
-        `pruning`, for a gated one `agency`.
+        `weight_bytes` (what is held), `vocab_size`, `dtype`, `device`, `attn_implementation`,
+        `kernels`, `weights_sha256` and `tokenizer_sha256` per file, `config_sha256`, and for a
+        pruned checkpoint `kept_heads` and `pruning`, for a gated one `agency`, for one that is
+        stored in a few bits `stored`, for a type that the processor lacks `emulated`.
 
     Raises:
-        UsageError: if the spec names an architecture instead, or an absent device.
+        UsageError: if the spec names an architecture instead, an absent device, or a type that
+            the device lacks; or `bits` of a checkpoint that is stored in a few already.
         CheckpointError: if the checkpoint is missing, damaged, or its weights do not match its
             configuration. No weight is ever left at random values.
     """
@@ -83,7 +87,8 @@ def load_stored(spec: ModelSpec) -> Loaded:
     report: dict[str, Any] = {
         "pretrained": spec.pretrained,
         "model_type": model.config.model_type,
-        "num_parameters": model.num_parameters(),
+        "num_parameters": num_parameters(model),
+        "weight_bytes": held_bytes(model),
         "vocab_size": model.config.get_text_config().vocab_size,
         "dtype": str(model.dtype).removeprefix("torch."),
         "device": str(model.device),
@@ -93,11 +98,15 @@ def load_stored(spec: ModelSpec) -> Loaded:
         "tokenizer_sha256": hash_files(_tokenizer_files(spec)),
         "config_sha256": config_fingerprint(model.config),
     }
+    if is_emulated(model.dtype, model.device):
+        report["emulated"] = f"{model.dtype} on a processor that has no instructions for it"
     if is_pruned(model.config):
         layers = structure_of(model.config).layers
         report["kept_heads"] = [list(layer.heads) for layer in layers]
         report["num_neurons"] = [len(layer.neurons) for layer in layers]
         report["pruning"] = model.config.pruning
+    if (stored := getattr(model.config, "quantization_config", None)) is not None:
+        report["stored"] = stored if isinstance(stored, dict) else stored.to_dict()
     return Loaded(model, tokenizer, {**report, **describe_agency(model)})
 
 
@@ -112,14 +121,32 @@ def load_weights(folder: Path, spec: ModelSpec) -> PreTrainedModel:
         The model in evaluation mode, on its device.
 
     Raises:
-        UsageError: for an absent device.
+        UsageError: for an absent device, a precision that it lacks, or bits of a model that is
+            stored in few bits already.
         CheckpointError: if the weights do not match their configuration.
     """
     device = _device(spec.device)
+    if spec.store is not None:
+        check_bfloat16(device, f"bits={spec.bits}")
+    if spec.dtype == "bfloat16":
+        check_bfloat16(device, "dtype=bfloat16")
+    _refuse_stored(folder, spec)
     model = _load_model(folder, spec)
     nn.Module.to(model, device=device).eval()
     use_scan(model)
     return model
+
+
+def _refuse_stored(folder: Path, spec: ModelSpec) -> None:
+    stored = read_json(folder / "config.json").get("quantization_config")
+    if stored is None or spec.bits is None:
+        return
+    bits = f" in {stored['bits']} bits" if isinstance(stored, dict) and "bits" in stored else ""
+    raise UsageError(
+        f"bits={spec.bits} was asked for of {folder}, whose weights are stored quantised{bits} "
+        "already",
+        "leave `bits` out to measure it as it is, or name the model that it was made from",
+    )
 
 
 def with_agency(model: PreTrainedModel, spec: ModelSpec) -> PreTrainedModel:
@@ -246,7 +273,8 @@ def _load_model(folder: Path, spec: ModelSpec) -> PreTrainedModel:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,
             use_safetensors=True,
-            dtype=spec.dtype,
+            # with bits the model is pruned in float32, and stored afterwards
+            dtype=spec.dtype if spec.bits is None else "float32",
             attn_implementation=_attention(spec),
             trust_remote_code=spec.trust_remote_code,
             # mismatches are reported below, together with the other kinds of disagreement

@@ -1,5 +1,8 @@
 """Hold a model's projections in 16, 8 or 4 bits: smaller, and faster where there is a kernel.
 
+16 bits are bfloat16 for the whole model on a device that computes it, and float16 for the
+projections alone, multiplied in float32, on a processor that does not.
+
 Which weights those are is said in `weights`: the projections of the layers. Embeddings, the output
 head (tied to them or not), norms, biases, gates, convolutions, decay rates, and keys, values and
 recurrent states keep their type. Rounding is that of `grid`, so that a model stored in 8 or 4 bits
@@ -15,6 +18,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from sentinel_research.errors import UsageError
+from sentinel_research.models.precision import check_bfloat16, computes_bfloat16
 from sentinel_research.models.quantizer import StoredConfig, attach_quantizer
 from sentinel_research.models.stored_linear import StoredLinear, held_bytes, num_parameters
 from sentinel_research.ops.low_bits import HALF_LIMIT, has_int8_products, pack_nibbles
@@ -83,8 +87,11 @@ def store_small(model: PreTrainedModel, spec: StoreSpec | Literal[4, 8, 16]) -> 
         (17460, 30)
     """
     spec = StoreSpec(bits=spec) if isinstance(spec, int) else spec
+    check_bfloat16(model.device, f"bits={spec.bits}")
     activations = activations_of(spec, model.device)
     names = quantised_names(model)
+    if spec.bits == 16 and computes_bfloat16(model.device):
+        return _in_bfloat16(model)
     others, before = left_out(model, set(names)), held_bytes(model)
     squares = torch.zeros(2, dtype=torch.float64)
     num_weights, modules = 0, []
@@ -100,14 +107,14 @@ def store_small(model: PreTrainedModel, spec: StoreSpec | Literal[4, 8, 16]) -> 
         stored = _rounded(weight, spec)
         module.stored, module.steps = stored.numbers, stored.steps
         module.bias = None if old.bias is None else nn.Parameter(old.bias, requires_grad=False)
-        changes = torch.stack([(module.weight - weight).double(), weight.double()])
-        squares += changes.flatten(1).square().sum(1).cpu()
+        _add_change(squares, module.weight, weight)
         num_weights += weight.numel()
         module.pack()
         modules.append(module)
+    if model.device.type == "cuda":
+        _cast_parameters(model)
     model.requires_grad_(False)
     attach_quantizer(model, config)
-    change, size = squares.sqrt().tolist()
     return StoreReport(
         bits=spec.bits,
         group_size=spec.group_size,
@@ -115,12 +122,53 @@ def store_small(model: PreTrainedModel, spec: StoreSpec | Literal[4, 8, 16]) -> 
         kernel=modules[0].kernel,
         num_weights=num_weights,
         num_parameters=num_parameters(model),
-        relative_error=change / size if size else 0.0,
+        relative_error=_relative(squares),
         projection_bytes=sum(one.weight_bytes for one in modules),
         weight_bytes_before=before,
         weight_bytes=held_bytes(model),
         left_out=others,
     )
+
+
+def _in_bfloat16(model: PreTrainedModel) -> StoreReport:
+    """All parameters in the type that the device computes in by itself."""
+    before = held_bytes(model)
+    squares = torch.zeros(2, dtype=torch.float64)
+    for parameter in model.parameters():
+        _add_change(squares, parameter.to(torch.bfloat16), parameter)
+    _cast_parameters(model)
+    held = held_bytes(model)
+    model.requires_grad_(False)
+    return StoreReport(
+        bits=16,
+        group_size=None,
+        activations="float",
+        kernel=f"bfloat16 throughout ({model.device.type} has instructions for it)",
+        num_weights=num_parameters(model),
+        num_parameters=num_parameters(model),
+        relative_error=_relative(squares),
+        projection_bytes=sum(2 * model.get_parameter(n).numel() for n in quantised_names(model)),
+        weight_bytes_before=before,
+        weight_bytes=held,
+        left_out=(),
+    )
+
+
+def _cast_parameters(model: PreTrainedModel) -> None:
+    # buffers are frequencies and slopes, which transformers keeps in float32 as well
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(torch.bfloat16)
+    model.config.dtype = torch.bfloat16
+
+
+def _add_change(squares: Tensor, found: Tensor, weight: Tensor) -> None:
+    changes = torch.stack([found.double() - weight.double(), weight.double()])
+    squares += changes.flatten(1).square().sum(1).cpu()
+
+
+def _relative(squares: Tensor) -> float:
+    change, size = squares.sqrt().tolist()
+    return change / size if size else 0.0
 
 
 def activations_of(spec: StoreSpec, device: torch.device) -> Literal["float", "int8"]:

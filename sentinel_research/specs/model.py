@@ -7,7 +7,7 @@ from typing_extensions import Self
 
 from sentinel_research.specs.agency import AgencySpec
 from sentinel_research.specs.base import Spec
-from sentinel_research.specs.quantise import QuantiseSpec
+from sentinel_research.specs.quantise import QuantiseSpec, StoreSpec
 
 ConfigValue = int | float | str | bool | None | list[str] | dict[str, Any]
 """What a configuration of transformers takes."""
@@ -41,6 +41,11 @@ class ModelSpec(Spec):
     """Head gates and extra paths to add, at rest; a stored model that has them brings its own."""
     quantise: QuantiseSpec | None = None
     """Round the weights after loading to the grid of a few bits; they stay in their type."""
+    bits: Literal[4, 8, 16, 32] | None = None
+    """What models are measured in, pruned and recovered first: 32, float32; 16, 8 or 4, projections
+    held in so many bits and the rest in float32 (bfloat16 on CUDA). See docs/precision.md."""
+    activations: Literal["auto", "float", "int8"] = "auto"
+    """What projections of 8 bits multiply; `auto` is what computes fastest on the device."""
     trust_remote_code: bool = False
     """Run Python code that comes with the checkpoint. Never on by default."""
 
@@ -55,6 +60,7 @@ class ModelSpec(Spec):
                 "`quantise` rounds the weights of `pretrained`; what a run trains is rounded by "
                 "`prune.quantise`, or loaded from its folder"
             )
+        self._check_bits()
         if self.pretrained is None and self.revision != "main":
             raise ValueError("`revision` belongs to `pretrained`, not to `architecture`")
         if self.agency is not None and self.agency.compared_baseline is not None:
@@ -63,3 +69,34 @@ class ModelSpec(Spec):
                 "here is none: give a folder or a hub id"
             )
         return self
+
+    def _check_bits(self) -> None:
+        if self.activations != "auto" and self.store is None:
+            raise ValueError(
+                f"`activations: {self.activations}` goes with `bits: 8` (or 4, or 16): without it "
+                "no projection is stored small"
+            )
+        if self.bits is None:
+            return
+        if self.dtype != "auto":
+            raise ValueError(
+                f"`bits: {self.bits}` and `dtype: {self.dtype}` both say how weights are held: "
+                "leave one of them out"
+            )
+        if self.quantise is not None:
+            raise ValueError(
+                "`bits` holds weights in a few bits and `quantise` rounds them in float: leave one "
+                "of them out"
+            )
+        if self.pretrained is None:
+            raise ValueError(
+                "`bits` goes with `pretrained`; of what a run trains, evaluate the folder that it "
+                "leaves: sentinel evaluate FOLDER --bits 8"
+            )
+
+    @property
+    def store(self) -> StoreSpec | None:
+        """How projections are held; null where they keep a type of their own."""
+        if self.bits is None or self.bits == 32:
+            return None
+        return StoreSpec(bits=self.bits, activations=self.activations)
