@@ -15,6 +15,7 @@ from sentinel_research.bench.levels import bench_levels
 from sentinel_research.bench.mamba import bench_mamba
 from sentinel_research.bench.models import SCALES, gpt2
 from sentinel_research.bench.peers import bench_peers
+from sentinel_research.bench.precision import bench_precision
 from sentinel_research.bench.pruning import bench_pruning
 from sentinel_research.bench.resolvent import bench_resolvent
 from sentinel_research.bench.schema import SECTIONS, SectionName, SpeedFile
@@ -34,6 +35,7 @@ _RUN: dict[SectionName, Callable[[Size, str, int], Section]] = {
     "attention": bench_attention,
     "levels": bench_levels,
     "cost": bench_cost,
+    "precision": bench_precision,
 }
 
 

@@ -25,6 +25,7 @@ SectionName = Literal[
     "attention",
     "levels",
     "cost",
+    "precision",
 ]
 SECTIONS: tuple[SectionName, ...] = get_args(SectionName)
 
@@ -212,6 +213,40 @@ class LevelsSection(Section):
     """Each size's arms at every level."""
 
 
+class PrecisionModel(Row):
+    """One model of the section `precision`."""
+
+    name: str
+    """`MODEL/PRECISION`, as its comparisons but for the mode."""
+    kernel: str
+    """What computes its projections."""
+    weight_bytes: int
+    """Of all weights that it holds."""
+    file_bytes: int
+    """Of its safetensors."""
+    loaded_bytes: int | None
+    """How far the memory of a fresh process rose when it was loaded; null where none is kept."""
+    peak_bytes: int | None
+    """How far it rose at most, until a prompt was read and a token decoded."""
+
+
+class PrecisionSection(Section):
+    """Models in fewer bits beside float32; `model` is the random one.
+
+    Comparisons are named `MODEL/MODE/PRECISION`, mode `prefill` or `decode`; those of one model and
+    mode share their rounds.
+    """
+
+    prefill_length: int
+    """Tokens of the prompt; its last logit alone is computed. A smaller window reads fewer."""
+    decode_steps: int
+    """Single tokens decoded after it."""
+    models: tuple[PrecisionModel, ...]
+    """Every model in every precision, float32 first."""
+    not_measured: dict[str, str] = Field(default_factory=dict)
+    """Model -> why it was not measured."""
+
+
 class AdapterWorkload(Row):
     """Requests of one kind to one model, and the least that scoring them takes."""
 
@@ -290,6 +325,8 @@ class SpeedFile(Row):
     """Whole models over pruning levels."""
     cost: CostSection | None = None
     """What pruning and fewer bits buy."""
+    precision: PrecisionSection | None = None
+    """Models in fewer bits."""
 
     def section(self, name: SectionName) -> Section | None:
         """One section, null if it was not measured."""

@@ -9,6 +9,7 @@ from sentinel_research.bench.schema import (
     PeerCase,
     PeerResult,
     PeersSection,
+    PrecisionSection,
     PruningSection,
     ResolventSection,
 )
@@ -36,6 +37,8 @@ def lines_of(section: Section) -> list[str]:
             f"{_speed_up(one)}; arithmetic allows {bound.speed_up:.2f}x"
             for one, bound in zip(section.comparisons, section.bounds, strict=True)
         ]
+    if isinstance(section, PrecisionSection):
+        found = [_speed_up(one) for one in section.comparisons] + _held(section)
     if isinstance(section, AdapterSection):
         found = [_speed_up(one) for one in section.comparisons] + _floors(section)
     if isinstance(section, ResolventSection):
@@ -103,6 +106,19 @@ def _levels(section: LevelsSection) -> list[str]:
             f"{level} {model.num_parameters / 1e6:.1f}"
         )
     return [f"{title}: {'; '.join(cells)}" for title, cells in rows.items()]
+
+
+def _held(section: PrecisionSection) -> list[str]:
+    def shown(number: int | None) -> str:
+        return "unknown" if number is None else f"{number / _MEGABYTE:,.1f} MB"
+
+    found = [
+        f"{one.name}: weights {shown(one.weight_bytes)}, files {shown(one.file_bytes)}, a fresh "
+        f"process rose by {shown(one.loaded_bytes)} loading and {shown(one.peak_bytes)} at most "
+        f"({one.kernel})"
+        for one in section.models
+    ]
+    return found + [f"{name} was not measured: {why}" for name, why in section.not_measured.items()]
 
 
 def _memory(section: PruningSection) -> list[str]:

@@ -220,6 +220,33 @@ def mamba(
 
 
 @bench.command
+def precision(
+    *,
+    output: Path | None = None,
+    size: Size = "124m",
+    device: str = "cpu",
+    pairs: int | None = None,
+) -> int:
+    """Time models held in 16, 8 and 4 bits, and in bfloat16, beside float32.
+
+    Reading 256 tokens up to the first logit, and decoding; GPT-2's shape with random weights, and
+    shakespeare-char-gpt2-8l where SENTINEL_MODELS has it. Memory is that of fresh processes.
+
+    Parameters
+    ----------
+    output
+        File that the section joins; without it the JSON goes to stdout.
+    size
+        124m: GPT-2 small, five minutes on one free thread; tiny: a rehearsal.
+    device
+        cpu, cuda or cuda:N.
+    pairs
+        Rounds in which all precisions are timed; 7 by default, 3 at size tiny.
+    """
+    return _measure(["precision"], size=size, device=device, pairs=pairs, output=output)
+
+
+@bench.command
 def resolvent(
     *,
     output: Path | None = None,
