@@ -127,8 +127,12 @@ class SentinelLM(ScoringLM):
 
     def _create_model(self, **kwargs: Any) -> None:
         from sentinel_research.models import use_scan
+        from sentinel_research.models.quantizer import is_stored
 
         kwargs["pretrained"] = self._folder
+        # HFLM hands on what the folder's own configuration says
+        if is_stored(self.config):
+            kwargs["quantization_config"] = None
         if any(kwargs.get(option) for option in HFLM_LOADING):
             super()._create_model(**kwargs)
             use_scan(self.model)

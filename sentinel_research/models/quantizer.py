@@ -6,7 +6,7 @@ package makes the method known to `from_pretrained`, as it makes pruned families
 
 from typing import Any, Literal
 
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 from transformers.quantizers.auto import register_quantization_config, register_quantizer
 from transformers.quantizers.base import HfQuantizer
 from transformers.utils.quantization_config import QuantizationConfigMixin
@@ -41,6 +41,13 @@ class StoredConfig(QuantizationConfigMixin):
                 f"quantization_config says bits {bits!r} and activations {activations!r}; known "
                 "are 4, 8 and 16, and 'float' and 'int8'"
             )
+
+
+def is_stored(config: PretrainedConfig) -> bool:
+    """Whether a configuration is of a model that `store_small` made, loaded or not."""
+    stored = getattr(config, "quantization_config", None)
+    said = stored.get("quant_method") if isinstance(stored, dict) else stored
+    return said == METHOD or isinstance(stored, StoredConfig)
 
 
 @register_quantizer(METHOD)

@@ -162,8 +162,8 @@ def _cast_parameters(model: PreTrainedModel) -> None:
 
 
 def _add_change(squares: Tensor, found: Tensor, weight: Tensor) -> None:
-    changes = torch.stack([found.double() - weight.double(), weight.double()])
-    squares += changes.flatten(1).square().sum(1).cpu()
+    for place, tensor in enumerate((found.float() - weight.float(), weight.float())):
+        squares[place] += tensor.square().sum(dtype=torch.float64).cpu()
 
 
 def _relative(squares: Tensor) -> float:

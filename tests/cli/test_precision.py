@@ -33,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def _lm(folder: str, **arguments: Any) -> SentinelLM:
-    return SentinelLM(folder, batch_size=2, quiet=True, max_length=32, **arguments)
+    return SentinelLM(folder, batch_size=2, quiet=True, max_length=32, device="cpu", **arguments)
 
 
 @torch.no_grad()
@@ -77,6 +77,7 @@ def test_lm_eval_measures_a_model_in_eight_bits(folder: str) -> None:
         model_args=f"pretrained={folder},bits=8,max_length=32,quiet=True",
         tasks=["sentinel_synthetic"],
         task_manager=TaskManager(include_path=str(ROOT / "tasks"), include_defaults=False),
+        device="cpu",
         limit=1,
         bootstrap_iters=0,
     )
