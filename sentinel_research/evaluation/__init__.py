@@ -2,12 +2,18 @@
 
 from typing import Any
 
-__all__ = ["evaluate", "evaluate_lm", "find_tasks", "read_samples"]
+_MODULES = {
+    "evaluate": "harness",
+    "evaluate_lm": "harness",
+    "find_tasks": "harness",
+    "read_samples": "samples",
+}
+__all__ = sorted(_MODULES)  # noqa: PLE0605
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from sentinel_research.evaluation import harness
+    import importlib
 
-    return getattr(harness, name)
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -13,7 +13,7 @@ from sentinel_research.data.task_documents import evaluated_provenance
 from sentinel_research.data.tasks import find_tasks
 from sentinel_research.errors import SentinelError
 from sentinel_research.evaluation.perplexity import RollingLogLikelihood
-from sentinel_research.files import write_atomically
+from sentinel_research.evaluation.samples import write_samples
 from sentinel_research.record import EvaluationReport, Measurement
 from sentinel_research.specs import EvalSpec
 
@@ -33,8 +33,8 @@ def evaluate(
         model: A causal LM of transformers, dense or pruned, on its device.
         tokenizer: Its tokenizer.
         spec: Tasks and limits.
-        samples_folder: Where per-document samples go (`samples_TASK.jsonl`), and written texts;
-            None keeps none.
+        samples_folder: Where per-document samples go (`samples_TASK.jsonl`, or `.parquet` if there
+            are many), and written texts; None keeps none.
 
     Returns:
         Every metric with its standard error, lm-eval's own results verbatim, the samples, and the
@@ -137,12 +137,6 @@ def _load_tasks(spec: EvalSpec) -> Any:
     return loaded
 
 
-def read_samples(path: Path) -> list[dict[str, Any]]:
-    """The per-document samples stored by `evaluate`, in document order."""
-    with path.open(encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
-
-
 def _undefined(results: Mapping[str, Any], samples: Mapping[str, Any]) -> dict[str, str]:
     """Metrics without a value although every answer of the model has one, and why."""
     found = {}
@@ -225,16 +219,12 @@ def _store_samples(
     if folder is None:
         return {}
     folder.mkdir(parents=True, exist_ok=True)
-    stored = {}
-    for task, rows in samples.items():
-        path = folder / f"samples_{task}.jsonl"
-        lines = [
-            json.dumps(_strict({**_shortened(row), **_windows(row)}), allow_nan=False)
-            for row in rows
-        ]
-        write_atomically(path, "\n".join(lines) + "\n")
-        stored[task] = path.name
-    return stored
+    return {
+        task: write_samples(
+            folder, task, [_strict({**_shortened(row), **_windows(row)}) for row in rows]
+        )
+        for task, rows in samples.items()
+    }
 
 
 def _windows(row: Mapping[str, Any]) -> dict[str, Any]:

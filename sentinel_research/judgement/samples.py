@@ -6,8 +6,9 @@ import numpy as np
 from jaxtyping import Float
 
 from sentinel_research.errors import UsageError
-from sentinel_research.evaluation.harness import read_samples, task_hash
+from sentinel_research.evaluation.harness import task_hash
 from sentinel_research.evaluation.perplexity import RollingLogLikelihood, Scored
+from sentinel_research.evaluation.samples import read_samples
 from sentinel_research.judgement.aggregates import AGGREGATES, PER_UNIT, aggregation_name
 from sentinel_research.judgement.refusal import NotComparableError
 from sentinel_research.judgement.subjects import Subject

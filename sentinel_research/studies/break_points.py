@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from sentinel_research.evaluation.harness import read_samples
+from sentinel_research.evaluation.samples import read_samples
 from sentinel_research.judgement.compare import judge_family
 from sentinel_research.judgement.refusal import NotComparableError
 from sentinel_research.judgement.samples import aggregation_of, read_rows, scores_of
