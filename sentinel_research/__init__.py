@@ -18,6 +18,7 @@ _PUBLIC = {
     "recovery": "sentinel_research.registry",
     "report": "sentinel_research.reporting",
     "run": "sentinel_research.pipeline",
+    "runs": "sentinel_research.store",
     "scorer": "sentinel_research.registry",
     "train": "sentinel_research.training",
 }

@@ -112,11 +112,8 @@ def headline(recipe: Recipe, cell: CellRecord) -> str:
     """The first metric of the first task, for progress lines."""
     if cell.evaluation is None:
         return f"failed: {(cell.error or '').splitlines()[0]}" if cell.error else ""
-    for metric in ("token_perplexity", "word_perplexity", "acc"):
-        for one in cell.evaluation.measurements:
-            if one.task == recipe.evaluate.tasks[0] and one.metric == metric:
-                return f"{metric} {one.value:.4g}"
-    return ""
+    one = cell.evaluation.headline(recipe.evaluate.tasks[0])
+    return f"{one.metric} {one.value:.4g}" if one is not None else ""
 
 
 def _save(model: Any, tokenizer: Any, cell: CellRecord, folder: Path) -> None:

@@ -22,6 +22,7 @@ MAJORITY = "majority class"
 BEFORE = ", before"
 """Behind the name of an arm that was not fine-tuned."""
 Status = Literal["started", "done", "failed"]
+_HEADLINES = ("token_perplexity", "word_perplexity", "acc")
 _HINT = "pass a folder written by `sentinel run`, or another --output"
 
 
@@ -99,6 +100,25 @@ class EvaluationReport(_Part):
         raise KeyError(
             f"{task}/{metric} not in {[f'{m.task}/{m.metric}' for m in self.measurements]}"
         )
+
+    def headline(self, task: str | None) -> Measurement | None:
+        """The measurement that stands for all where there is room for one.
+
+        Args:
+            task: The recipe's first; where it was not measured, as a group, the first that was.
+
+        Returns:
+            Perplexity or accuracy if the task has one, else its first metric; None without any.
+        """
+        tasks = [one.task for one in self.measurements]
+        own = [
+            one for one in self.measurements if one.task == (task if task in tasks else tasks[0])
+        ]
+        for metric in _HEADLINES:
+            for one in own:
+                if one.metric == metric:
+                    return one
+        return own[0] if own else None
 
 
 class Check(_Part):

@@ -18,6 +18,7 @@ from sentinel_research.bench.peers import bench_peers
 from sentinel_research.bench.precision import bench_precision
 from sentinel_research.bench.pruning import bench_pruning
 from sentinel_research.bench.resolvent import bench_resolvent
+from sentinel_research.bench.runs import bench_runs
 from sentinel_research.bench.schema import SECTIONS, SectionName, SpeedFile
 from sentinel_research.bench.schema_base import Section, Size
 from sentinel_research.errors import UsageError
@@ -36,6 +37,7 @@ _RUN: dict[SectionName, Callable[[Size, str, int], Section]] = {
     "levels": bench_levels,
     "cost": bench_cost,
     "precision": bench_precision,
+    "runs": bench_runs,
 }
 
 

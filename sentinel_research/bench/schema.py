@@ -26,6 +26,7 @@ SectionName = Literal[
     "levels",
     "cost",
     "precision",
+    "runs",
 ]
 SECTIONS: tuple[SectionName, ...] = get_args(SectionName)
 
@@ -294,6 +295,22 @@ class AdapterSection(Section):
     """One for each workload."""
 
 
+class RunsSection(Section):
+    """A folder of runs by its index, beside reading every record; `model` is that of the record
+    which all were made from."""
+
+    num_records: int
+    """Runs in the folder."""
+    num_cells: int
+    """Of all of them together."""
+    num_measurements: int
+    """Of all cells together."""
+    record_bytes: int
+    """Of all records together."""
+    index_bytes: int
+    """Of the index."""
+
+
 class SpeedFile(Row):
     """Everything measured on one device at one size."""
 
@@ -327,6 +344,8 @@ class SpeedFile(Row):
     """What pruning and fewer bits buy."""
     precision: PrecisionSection | None = None
     """Models in fewer bits."""
+    runs: RunsSection | None = None
+    """The list of a folder of runs."""
 
     def section(self, name: SectionName) -> Section | None:
         """One section, null if it was not measured."""

@@ -12,6 +12,7 @@ from sentinel_research.bench.schema import (
     PrecisionSection,
     PruningSection,
     ResolventSection,
+    RunsSection,
 )
 from sentinel_research.bench.schema_base import Section
 from sentinel_research.bench.schema_cost import CostSection
@@ -39,6 +40,13 @@ def lines_of(section: Section) -> list[str]:
         ]
     if isinstance(section, PrecisionSection):
         found = [_speed_up(one) for one in section.comparisons] + _held(section)
+    if isinstance(section, RunsSection):
+        found = [_speed_up(one) for one in section.comparisons]
+        found.append(
+            f"{section.num_records:,} records of {section.record_bytes / _MEGABYTE:,.0f} MB with "
+            f"{section.num_cells:,} cells and {section.num_measurements:,} measurements; index "
+            f"{section.index_bytes / _MEGABYTE:,.1f} MB"
+        )
     if isinstance(section, AdapterSection):
         found = [_speed_up(one) for one in section.comparisons] + _floors(section)
     if isinstance(section, ResolventSection):

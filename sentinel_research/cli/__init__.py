@@ -59,8 +59,6 @@ def _dispatch(words: list[str]) -> int:
     from pydantic import ValidationError
 
     from sentinel_research.cli.app import app
-    from sentinel_research.recipe import usage_error
-    from sentinel_research.specs import Spec
 
     if words[:1] == ["lm-eval"]:
         from sentinel_research.cli.lm_eval import pass_through
@@ -70,6 +68,9 @@ def _dispatch(words: list[str]) -> int:
         result = app(words, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
         if isinstance(error.__cause__, ValidationError):
+            from sentinel_research.recipe import usage_error
+            from sentinel_research.specs import Spec
+
             # flags that are fields of a spec: its own words, as for a recipe
             raise usage_error(Spec, error.__cause__, words[0]) from error
         print(f"error: {error}\n  See: sentinel --help", file=sys.stderr)

@@ -6,17 +6,6 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 
 import sentinel_research
-from sentinel_research.cli.baseline import baseline
-from sentinel_research.cli.bench import bench
-from sentinel_research.cli.benchmark import benchmark
-from sentinel_research.cli.claims import claims
-from sentinel_research.cli.compare import compare
-from sentinel_research.cli.compare_agency import compare_agency
-from sentinel_research.cli.downstream import downstream
-from sentinel_research.cli.evaluate import evaluate
-from sentinel_research.cli.finetune import finetune
-from sentinel_research.cli.mamba_vs_bk import mamba_vs_bk
-from sentinel_research.cli.profile import profile
 
 app = App(
     name="sentinel",
@@ -28,17 +17,30 @@ app = App(
     # Ctrl-C is answered in one place, `main`
     suppress_keyboard_interrupt=False,
 )
-app.command(baseline)
-app.command(bench)
-app.command(benchmark)
-app.command(claims)
-app.command(compare)
-app.command(compare_agency)
-app.command(downstream)
-app.command(evaluate)
-app.command(finetune)
-app.command(mamba_vs_bk)
-app.command(profile)
+# loaded when they are called: half a second that no other command has to wait
+LOADED_LATER = {
+    "baseline": "Judge a run by kept numbers, and keep others with a reason.",
+    "bench": "Measure speed, each as a ratio to something measured beside it.",
+    "benchmark": "Prune by several strategies at several levels, train each back, and measure all "
+    "of it.",
+    "claims": "What was claimed, what was measured, and what follows: a ledger.",
+    "compare": "Compare measured models by paired tests of their samples; the first is the "
+    "reference.",
+    "compare_agency": "Prune a model with agency and the same without, level by level, and compare "
+    "them.",
+    "downstream": "Fine-tune finished models on tasks of lm-eval, and measure them before and "
+    "after.",
+    "evaluate": "Measure a model as it is with lm-eval. The same command resumes an interrupted "
+    "run.",
+    "finetune": "Prune a model's heads, train what is left, and measure it before and after.",
+    "mamba_vs_bk": "Train and measure Mamba and ResNet-BK at equal size, and write one JSON file "
+    "for each.",
+    "profile": "Measure what a model costs to run, alone and beside what pruning makes of it.",
+    "runs": "List the runs below a folder, the newest first, or export what they measured.",
+}
+"""Commands by the module that they are in, with their help as `sentinel --help` shows it."""
+for _name, _help in LOADED_LATER.items():
+    app.command(f"sentinel_research.cli.{_name}:{_name}", help=_help)
 Kind = Literal["recipes", "scorers", "tasks", "corpora", "architectures", "recoveries"]
 
 

@@ -270,6 +270,30 @@ def resolvent(
     return _measure(["resolvent"], size=size, device=device, pairs=pairs, output=output)
 
 
+@bench.command
+def runs(
+    *,
+    output: Path | None = None,
+    size: Size = "124m",
+    pairs: int = 5,
+) -> int:
+    """Time the list of 10,000 runs, a filter and a data frame, beside reading every record.
+
+    The records are made from a real one, of a small model that is trained, pruned and measured for
+    it, and take a gigabyte of the temporary folder.
+
+    Parameters
+    ----------
+    output
+        File that the section joins; without it the JSON goes to stdout.
+    size
+        124m: 10,000 records, some minutes; tiny: a rehearsal with 20.
+    pairs
+        Rounds in which all are timed.
+    """
+    return _measure(["runs"], size=size, device="cpu", pairs=pairs, output=output)
+
+
 def _measure(
     sections: "list[AnySection]", *, size: Size, device: str, pairs: int | None, output: Path | None
 ) -> int:

@@ -22,6 +22,7 @@ FLOORS = {
     "statistics": 0,
     "structure": 0,
     "timing": 0,
+    "store": 1,
     "data": 1,
     "metrics": 1,
     "ops": 1,
