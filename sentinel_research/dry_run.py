@@ -129,7 +129,7 @@ def _stages(recipe: Recipe) -> list[str]:
 def _comparison(recipe: Recipe) -> list[str]:
     """The compared architectures in their matched sizes, and every model that is trained."""
     assert recipe.compare is not None  # the caller's recipe compares
-    cells = plan_comparison(recipe.compare)
+    cells = plan_comparison(recipe.compare, recipe.tune)
     lines = ["architectures as matched:" if recipe.compare.match else "architectures:"]
     for name, one in match_all(recipe).items():
         config = ", ".join(f"{key} {value}" for key, value in one["config"].items())
@@ -143,6 +143,8 @@ def _comparison(recipe: Recipe) -> list[str]:
             f"of {one['num_parameters']:,}, {one['flops_per_token']:,.0f} training FLOPs per "
             f"token{off} ({config})"
         )
+    if recipe.tune is not None:
+        lines.append(f"search: {recipe.tune.in_words()}")
     lines.append(f"models to train or fit: {len(cells)}")
     return [*lines, *(f"  {cell.id}" for cell in cells)]
 

@@ -99,7 +99,7 @@ def _run_locked(
         elif recipe.compare is not None:
             from sentinel_research.comparison import plan_comparison, run_comparison
 
-            _add_cells(record, plan_comparison(recipe.compare), folder)
+            _add_cells(record, plan_comparison(recipe.compare, recipe.tune), folder)
             run_comparison(recipe, record, folder, progress)
         else:
             _run_cells(recipe, all_cells, record, folder, progress)

@@ -145,6 +145,10 @@ class Arm(_Part):
     """Whether it is a point of the grid of learning rates."""
     is_chosen: bool | None = None
     """Whether its rate was the best of the grid; null while that is open, and outside a grid."""
+    trial: int | None = None
+    """Which trial of a search it is, from 0; null outside a search."""
+    settings: dict[str, float] | None = None
+    """Of the training, as searched; null while that is open, and outside a search."""
 
 
 class CellRecord(_Part):
@@ -207,7 +211,8 @@ class RunRecord(_Part):
     train: dict[str, Any] | None = None
     """The train stage's report; null for pretrained models."""
     comparison: dict[str, Any] | None = None
-    """Of compared architectures: `models` as they were matched, `learning_rates` as chosen."""
+    """Of compared architectures: `models` as they were matched, `learning_rates` as chosen, and
+    `tuning` with the trials and the budget of a search."""
     downstream: dict[str, Any] | None = None
     """Of a downstream run: `models` as they were loaded, `units` with their documents, `groups`."""
     study: dict[str, Any] | None = None

@@ -62,7 +62,13 @@ def untrained(recipe: Recipe) -> tuple[Any, Any]:
 
 
 def train_model(
-    recipe: Recipe, folder: Path, progress: Progress, kept: Kept, *, title: str = "training"
+    recipe: Recipe,
+    folder: Path,
+    progress: Progress,
+    kept: Kept,
+    *,
+    title: str = "training",
+    adjustments: Any = None,
 ) -> None:
     """Train the model of a recipe into `folder/model`, or go on with it.
 
@@ -72,6 +78,7 @@ def train_model(
         progress: Who is told about every step.
         kept: Gets the stage's report, before the model appears.
         title: What is trained, for people.
+        adjustments: `training.Adjustments` of a search; None changes nothing.
 
     Raises:
         UsageError, DataError, CheckpointError: for a request that cannot be carried out.
@@ -98,6 +105,7 @@ def train_model(
         checkpoints,
         validation=data.validation,
         progress=progress,
+        adjustments=adjustments,
         tokenizer=tokenizer,
         title=f"{recipe.name}: {title}",
     )

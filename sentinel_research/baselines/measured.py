@@ -113,7 +113,9 @@ def _identity(record: RunRecord, cell: CellRecord) -> Identity:
             f"the run '{record.name}' was measured before records kept what identifies a model",
             "run its recipe again, in another --output",
         )
-    arm = None if cell.arm is None else cell.arm.model_dump(exclude={"is_chosen"})
+    # what is searched for counts where there was a search
+    unsearched = {"trial", "settings"} if cell.arm and cell.arm.settings is None else set()
+    arm = None if cell.arm is None else cell.arm.model_dump(exclude={"is_chosen", *unsearched})
     changes = {
         "pruning": beside_defaults(PruneSpec, cell.prune_spec),
         "recovery": beside_defaults(RecoverSpec, cell.recover_spec),

@@ -49,6 +49,7 @@ def run(
     recipe: str,
     *,
     set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
+    tune: int | None = None,
     output: Path | None = None,
     dry_run: Annotated[bool, Parameter(negative="")] = False,
     quiet: Annotated[bool, Parameter(negative="")] = False,
@@ -61,6 +62,9 @@ def run(
         Name of a shipped recipe (`sentinel ls recipes`) or path of a YAML file.
     set_
         Override a recipe key: --set prune.fractions=[0,0.5] (repeatable; values are YAML).
+    tune
+        Search the settings of every compared architecture with so many trials each, in place of
+        the recipe's grid of learning rates; `tune` in a recipe says more.
     output
         Run folder; runs/NAME-FINGERPRINT by default.
     dry_run
@@ -68,9 +72,10 @@ def run(
     quiet
         No progress on stderr.
     """
-    from sentinel_research.cli.run import run_recipe
+    from sentinel_research.cli.run import run_recipe, tuning_overrides
 
-    return run_recipe(recipe, set_ or [], output=output, dry_run=dry_run, quiet=quiet)
+    overrides = [*(set_ or []), *(tuning_overrides(recipe, tune) if tune is not None else ())]
+    return run_recipe(recipe, overrides, output=output, dry_run=dry_run, quiet=quiet)
 
 
 @app.command

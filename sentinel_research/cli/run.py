@@ -21,6 +21,13 @@ def run_recipe(
     return carry_out(load_recipe(name, overrides), output=output, dry_run=dry_run, quiet=quiet)
 
 
+def tuning_overrides(name: str, trials: int) -> list[str]:
+    """`--tune`: the search in place of the grid that a recipe may have."""
+    recipe = load_recipe(name).recipe
+    grid = ["compare.learning_rates=[]"] if recipe.compare is not None else []
+    return [*grid, f"tune.trials={trials}"]
+
+
 def carry_out(resolved: ResolvedRecipe, *, output: Path | None, dry_run: bool, quiet: bool) -> int:
     """Show a recipe or run it, as `run_recipe` says."""
     prepare_process()

@@ -3,21 +3,28 @@
 from typing import Any
 
 from sentinel_research.record import Arm, CellRecord
-from sentinel_research.specs import CompareSpec, ModelSpec, Recipe
+from sentinel_research.specs import CompareSpec, ModelSpec, Recipe, TuneSpec
 from sentinel_research.specs.compare import NGRAM_PREFIX
 
 
-def plan_comparison(spec: CompareSpec) -> list[CellRecord]:
+def plan_comparison(spec: CompareSpec, tune: TuneSpec | None = None) -> list[CellRecord]:
     """The cells of a comparison, in the order they are trained.
 
-    A grid of learning rates is tried with the first seed, the other seeds take the best rate.
+    A grid of learning rates, or every trial of a search, is tried with the first seed; the other
+    seeds take the best.
     """
     orders = sorted(spec.ngrams)
     arms = [Arm(name=f"{NGRAM_PREFIX}{one}", seed=None, learning_rate=None) for one in orders]
     first, *others = spec.seeds
     grid = spec.learning_rates
     for name in spec.architectures:
-        if len(grid) > 1:
+        if tune is not None:
+            trials = range(tune.trials)
+            arms += [
+                Arm(name=name, seed=first, learning_rate=None, is_tuning=True, trial=trial)
+                for trial in trials
+            ]
+        elif len(grid) > 1:
             arms += [
                 Arm(name=name, seed=first, learning_rate=rate, is_tuning=True) for rate in grid
             ]
@@ -30,6 +37,8 @@ def plan_comparison(spec: CompareSpec) -> list[CellRecord]:
 
 def _cell_id(arm: Arm) -> str:
     seed = "" if arm.seed is None else f"-seed{arm.seed}"
+    if arm.trial is not None:
+        return f"{arm.name}{seed}-trial{arm.trial}"
     rate = f"-lr{arm.learning_rate!r}" if arm.is_tuning else ""
     return f"{arm.name}{seed}{rate}"
 
@@ -60,6 +69,9 @@ def arm_recipe(
             "model": ModelSpec(
                 **shared, architecture=spec.architecture, config=config, agency=agency
             ),
-            "train": recipe.train.model_copy(update={"learning_rate": rate, "seed": seed}),
+            "train": recipe.train.model_copy(
+                update={"learning_rate": rate, **(arm.settings or {}), "seed": seed}
+            ),
+            "tune": None,
         }
     )

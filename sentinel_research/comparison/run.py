@@ -14,6 +14,7 @@ from sentinel_research import distributed
 from sentinel_research.cells import CELLS_FOLDER, evaluate_cell, headline
 from sentinel_research.comparison.floors import run_floors
 from sentinel_research.comparison.plan import arm_recipe
+from sentinel_research.comparison.search import STOPPED, Search, check_optuna
 from sentinel_research.errors import CheckpointError, DivergedError, SentinelError
 from sentinel_research.inputs import record_inputs
 from sentinel_research.progress import Progress, piece
@@ -80,6 +81,8 @@ def run_comparison(recipe: Recipe, record: RunRecord, folder: Path, progress: Pr
         UsageError, DataError: for a request that no model can serve.
     """
     assert recipe.compare is not None  # the caller's recipe compares
+    if recipe.tune is not None:
+        check_optuna()
     if record.comparison is None:
         record.comparison = {"models": match_all(recipe), "learning_rates": {}}
         record.write(folder)
@@ -128,7 +131,7 @@ def _is_network(cell: CellRecord) -> bool:
 
 def _is_whole(cell: CellRecord) -> bool:
     """Whether a cell is a network that was trained to its end."""
-    return _is_network(cell) and "diverged" not in (cell.train or {})
+    return _is_network(cell) and {"diverged", STOPPED}.isdisjoint(cell.train or {})
 
 
 class _Compared:
@@ -145,15 +148,23 @@ class _Compared:
         mine = [cell for cell in record.cells if cell.arm is not None and cell.arm.name == name]
         self._tuning = [cell for cell in mine if cell.arm is not None and cell.arm.is_tuning]
         self._others = [cell for cell in mine if cell not in self._tuning]
+        self._search: Search | None = None
+        if recipe.tune is not None and recipe.train is not None:
+            self._search = Search(recipe.tune, self._tuning, recipe.train.num_steps)
 
     def run(self) -> None:
         """Search the grid, then train and measure every seed with the best rate."""
         for cell in self._tuning:
-            self._stage_training(cell)
+            if self._search is None or self._search.settle(cell):
+                self._record.write(self._folder)
+                self._stage_training(cell)
         if self._tuning and not self._choose():
             for cell in self._others:
                 cell.status = "failed"
-                cell.error = f"no learning rate of the grid could be trained for '{self._name}'"
+                what = (
+                    "learning rate of the grid" if self._search is None else "trial of the search"
+                )
+                cell.error = f"no {what} could be trained to its end for '{self._name}'"
             self._record.write(self._folder)
             return
         for cell in self._others:
@@ -241,13 +252,23 @@ class _Compared:
         return self._folder / CELLS_FOLDER / cell.id
 
     def _train(self, cell: CellRecord) -> None:
+        # the other seeds are no part of it
+        search = self._search if cell in self._tuning else None
+
         def kept(report: dict[str, Any]) -> None:
-            cell.train = report
+            cell.train = report if search is None else search.marked(cell, report)
             self._record.write(self._folder)
 
         own = self._own_folder(cell)
         if not (own / MODEL_FOLDER).exists():
-            train_model(self._own_recipe(cell), own, self._progress, kept, title=cell.id)
+            train_model(
+                self._own_recipe(cell),
+                own,
+                self._progress,
+                kept,
+                title=cell.id,
+                adjustments=None if search is None else search.adjustments(cell),
+            )
         cell.model_folder = str((own / MODEL_FOLDER).relative_to(self._folder))
         assert cell.train is not None  # kept before the model appeared
         weights = (own / MODEL_FOLDER).glob("*.safetensors")
@@ -262,7 +283,12 @@ class _Compared:
         cell.status = "done"
 
     def _choose(self) -> bool:
-        """Give the best rate of the grid to all seeds; False if no point of it was trained."""
+        """Give the best of grid or search to all seeds; False if nothing of it was trained."""
+        if self._search is not None:
+            found = self._search.choose(self._others)
+            self._comparison.setdefault("tuning", {})[self._name] = found
+            self._record.write(self._folder)
+            return found["chosen"] is not None
         losses = {
             cell.arm.learning_rate: cell.train["validation_loss"]
             for cell in self._tuning

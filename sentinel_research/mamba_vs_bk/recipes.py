@@ -94,6 +94,7 @@ def dataset_recipe(request: BenchmarkRequest, dataset: str) -> Recipe:
             "save_models": request.downstream or not request.no_checkpoint,
         },
         "evaluate": _evaluation(request, corpus),
+        "tune": None if request.tune is None else {"trials": request.tune},
     }
     return parse(Recipe, content, "mamba-vs-bk")
 

@@ -43,6 +43,9 @@ class BenchmarkRequest(Spec):
     lr: tuple[float, ...] = Field(default=(1e-3,), min_length=1)
     """Peak learning rate; of several the best by validation loss of the first seed is taken, model
     by model."""
+    tune: int | None = Field(default=None, gt=0)
+    """Search the learning rate of every model with so many trials, between 0.0001 and 0.01 and on
+    the validation split, in place of --lr: pip install sentinel-research[search]."""
     grad_clip: float = Field(default=1.0, ge=0)
     """Gradients of a larger norm are scaled down to it; 0 never does."""
     weight_decay: float = Field(default=0.01, ge=0)
@@ -105,6 +108,8 @@ class BenchmarkRequest(Spec):
             raise ValueError(
                 "`downstream` fine-tunes the models of one dataset: leave `multi_dataset` out"
             )
+        if self.tune is not None and "lr" in self.model_fields_set:
+            raise ValueError("`tune` searches the learning rate: leave `lr` out")
         if self.seed is not None and self.seeds is not None:
             raise ValueError("give one of `seed` and `seeds`")
         for name in ("datasets", "seeds", "lr", "tasks", "downstream_lr"):

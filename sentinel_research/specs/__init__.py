@@ -27,6 +27,7 @@ from sentinel_research.specs.recover import Methods, RecoverGrid, RecoverSpec, R
 from sentinel_research.specs.samples import SampleSpec
 from sentinel_research.specs.study import StudyKind, StudySpec
 from sentinel_research.specs.train import FitSpec, TrainSpec
+from sentinel_research.specs.tune import TuneSpec
 
 __all__ = [
     "AgencySpec",
@@ -63,4 +64,5 @@ __all__ = [
     "StudyKind",
     "StudySpec",
     "TrainSpec",
+    "TuneSpec",
 ]

@@ -17,7 +17,8 @@ from sentinel_research.specs.model import ModelSpec
 from sentinel_research.specs.prune import CalibrationSpec, PruneGrid
 from sentinel_research.specs.recover import RecoverGrid
 from sentinel_research.specs.study import StudySpec
-from sentinel_research.specs.train import TrainSpec
+from sentinel_research.specs.train import FLOORED, TrainSpec
+from sentinel_research.specs.tune import TuneSpec
 
 
 def _batch_size(value: Any) -> Any:
@@ -75,6 +76,7 @@ class Recipe(Spec):
     """Everything one run needs, from model to report."""
 
     CHANGES_NO_NUMBER: ClassVar[frozenset[str]] = frozenset({"baseline", "study"})
+    ABSENT_WHERE_NULL: ClassVar[frozenset[str]] = frozenset({"tune"})
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     """Short name; also the default name of the run folder."""
@@ -93,6 +95,9 @@ class Recipe(Spec):
     """Training from scratch; required with `model.architecture` or `compare`, otherwise absent."""
     compare: CompareSpec | None = None
     """Several architectures to train and compare, instead of one model."""
+    tune: TuneSpec | None = None
+    """A search for the settings of every compared architecture; null searches the grid of
+    `compare.learning_rates`, if that has several."""
     prune: PruneGrid | None = None
     """The prunings to compare."""
     recover: RecoverGrid | None = None
@@ -110,6 +115,8 @@ class Recipe(Spec):
     def _sections_fit(self) -> Self:
         if self.study is not None:
             _check_study(self, self.study)
+        if self.tune is not None:
+            _check_tuning(self, self.tune)
         if self.downstream is not None:
             _check_downstream(self, self.downstream)
             return self
@@ -212,6 +219,32 @@ def _check_comparison(recipe: Recipe) -> None:
         )
     if len(recipe.compare.learning_rates) > 1 and recipe.train.validate_every is None:
         raise ValueError("`compare.learning_rates` needs `train.validate_every`, to choose by")
+
+
+def _check_tuning(recipe: Recipe, tune: TuneSpec) -> None:
+    if recipe.compare is None or recipe.train is None:
+        raise ValueError(
+            "`tune` searches settings of the architectures of `compare`: a recipe without that "
+            "section has nothing to search for"
+        )
+    if recipe.compare.learning_rates:
+        raise ValueError(
+            "`tune` takes the place of the grid `compare.learning_rates`: leave one of them out"
+        )
+    if recipe.train.validate_every is None:
+        raise ValueError("`tune` needs `train.validate_every`, a number of steps, to choose by")
+    if "min_learning_rate_fraction" in tune.space and recipe.train.schedule not in FLOORED:
+        raise ValueError(
+            f"`min_learning_rate_fraction` is for {' and '.join(FLOORED)}, and `train.schedule` is "
+            f"{recipe.train.schedule}"
+        )
+    chosen_by = {f"sentinel_{name}_validation" for name in recipe.train.corpora}
+    if set(recipe.evaluate.tasks) <= chosen_by:
+        raise ValueError(
+            "`tune` chooses by the validation text, and `evaluate.tasks` measures nothing else: "
+            "name a task of text that the search does not read, such as "
+            f"sentinel_{recipe.train.corpora[0]}"
+        )
 
 
 def _check_downstream(recipe: Recipe, spec: DownstreamSpec) -> None:

@@ -9,7 +9,8 @@ from sentinel_research.specs.base import Spec
 from sentinel_research.specs.samples import SampleSpec
 
 Schedule = Literal["cosine", "linear", "constant", "inverse_sqrt", "warmup_stable_decay"]
-_ENDS_AT_FRACTION = ("cosine", "warmup_stable_decay")
+FLOORED = ("cosine", "warmup_stable_decay")
+"""Schedules that may end above 0."""
 
 
 class FitSpec(Spec):
@@ -59,9 +60,9 @@ class FitSpec(Spec):
                 f"`accumulation_steps` = {self.accumulation_steps} does not divide `batch_size` = "
                 f"{self.batch_size}"
             )
-        if self.min_learning_rate_fraction and self.schedule not in _ENDS_AT_FRACTION:
+        if self.min_learning_rate_fraction and self.schedule not in FLOORED:
             raise ValueError(
-                f"`min_learning_rate_fraction` is for {' and '.join(_ENDS_AT_FRACTION)}, and "
+                f"`min_learning_rate_fraction` is for {' and '.join(FLOORED)}, and "
                 f"`schedule` is {self.schedule}"
             )
         return self

@@ -62,8 +62,18 @@ KEY: dict[str, Kind] = {
 NUMBERS: dict[str, Kind] = {"value": "REAL", "stderr": "REAL"}
 """Of one measurement."""
 
-CELL_RUN = ("path", "recipe", "recipe_fingerprint", "model", "status", "started_at", "finished_at")
-CELL_RUN += ("synthetic_data", "commit", "device")
+CELL_RUN: tuple[str, ...] = (
+    "path",
+    "recipe",
+    "recipe_fingerprint",
+    "model",
+    "status",
+    "started_at",
+    "finished_at",
+    "synthetic_data",
+    "commit",
+    "device",
+)
 """What a cell's row says of its run."""
 
 FLAGS = frozenset({"synthetic_data", "is_tuning", "higher_is_better"})

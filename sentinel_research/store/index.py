@@ -128,7 +128,7 @@ def _relabelled(
     known: dict[str, _Known], files: dict[str, RecordFile], unread: set[str]
 ) -> list[tuple[int, ...]]:
     """Rows that hold but for what is in the folder `cells`, with what is there now."""
-    parents, found = _parents(files), []
+    parents, found = _parents(files), list[tuple[int, ...]]()
     for path, file in files.items():
         if path in unread or file.cells == NONE:
             continue
@@ -205,7 +205,7 @@ class _Reader:
             values = [run_id, layout, pack(measured), *(cell[name] for name in columns.CELL)]
             self._insert("cells", None, values)
 
-    def _insert(self, table: str, row_id: int | None, values: list[object]) -> int:
+    def _insert(self, table: str, row_id: int | None, values: Sequence[object]) -> int:
         row = (row_id, *(_storable(value) for value in values))
         marks = ", ".join("?" * len(row))
         cursor = self._database.execute(f"INSERT INTO {table} VALUES ({marks})", row)  # noqa: S608

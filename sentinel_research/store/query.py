@@ -58,7 +58,7 @@ def clauses(query: Query) -> Clauses:
         UsageError: for a condition of another form, an unknown key, a number or a date that is
             none.
     """
-    cells, keys = [Clause(NO_CONDITION, ())], []
+    cells, keys = [Clause(NO_CONDITION, ())], list[Clause]()
     for condition in query.where:
         name, clause = _condition(condition)
         (keys if name in KEY else cells).append(clause)

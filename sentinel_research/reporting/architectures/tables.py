@@ -5,7 +5,7 @@ from typing import Any
 from sentinel_research.record import CellRecord, RunRecord
 from sentinel_research.reporting.architectures.results import Result, TaskResults, cells_of
 from sentinel_research.reporting.differences import HEADERS, MORE_HEADERS, difference_cells
-from sentinel_research.reporting.numbers import number
+from sentinel_research.reporting.numbers import number, quantity
 from sentinel_research.reporting.tables import Cell, Table
 from sentinel_research.specs import AgencySpec
 
@@ -159,6 +159,22 @@ def explain_results(record: RunRecord, found: TaskResults) -> tuple[str, ...]:
                 f"The chosen learning rate of {name} is at the edge of its grid: a better one may "
                 "lie outside."
             )
+    for name, search in ((record.comparison or {}).get("tuning") or {}).items():
+        ends = ", ".join(
+            f"{search[f'num_{end}']} {end}"
+            for end in ("complete", "stopped", "diverged", "failed")
+            if search[f"num_{end}"]
+        )
+        sentences.append(
+            f"The settings of {name} are those of the lowest validation loss of "
+            f"{quantity(search['num_trials'], 'trial')} ({ends}) of {search['num_steps']:,} steps "
+            "together; the documents that are measured chose nothing."
+        )
+        sentences += [
+            f"The chosen {setting} of {name} is the lowest or highest that was tried: a better one "
+            "may lie outside."
+            for setting in search["at_edge"]
+        ]
     return tuple(sentences)
 
 
