@@ -16,18 +16,18 @@ from typing import NamedTuple
 import torch
 from transformers import PreTrainedModel
 
-from sentinel_research.bench.forward import decode, prefill
-from sentinel_research.bench.machine import Watch, wait_for
 from sentinel_research.bench.models import SCALES, Scale, describe, gpt2
 from sentinel_research.bench.precision_memory import Held, held_in_fresh_processes
 from sentinel_research.bench.schema import PrecisionModel, PrecisionSection
-from sentinel_research.bench.schema_base import Comparison, Size
-from sentinel_research.bench.timing import Action, compare, measure
+from sentinel_research.bench.schema_base import Size
+from sentinel_research.cost.phases import decode, prefill
+from sentinel_research.machine import Watch, wait_for
 from sentinel_research.models import find_folder, held_bytes, load_stored
 from sentinel_research.models.checkpoint import MODELS_VARIABLE
 from sentinel_research.models.precision import is_emulated
 from sentinel_research.quantisation import store_small
 from sentinel_research.specs import ModelSpec, StoreSpec
+from sentinel_research.timing import Action, Comparison, compare, measure
 
 REAL_MODEL = "shakespeare-char-gpt2-8l"
 FLOAT32 = "float32"

@@ -17,14 +17,14 @@ from typing import Any
 
 import torch
 
-from sentinel_research.bench.machine import Watch
 from sentinel_research.bench.schema import RunsSection
-from sentinel_research.bench.schema_base import BenchModel, Comparison, Size
-from sentinel_research.bench.timing import Action, compare, measure
+from sentinel_research.bench.schema_base import BenchModel, Size
+from sentinel_research.machine import Watch
 from sentinel_research.record import RECORD_FILE, Check, RunRecord
 from sentinel_research.store import Query, open_store
 from sentinel_research.store.frame import runs
 from sentinel_research.store.index_file import INDEX_FILE
+from sentinel_research.timing import Action, Comparison, compare, measure
 
 NUM_RECORDS: dict[Size, int] = {"tiny": 20, "124m": 10_000}
 MAX_SECONDS = 1.0

@@ -6,8 +6,8 @@ import pytest
 
 from sentinel_research.bench import runs
 from sentinel_research.bench.show import lines_of
-from sentinel_research.bench.timing import Sample, compare
 from sentinel_research.record import RunRecord
+from sentinel_research.timing import Sample, compare
 from tests.reporting.records import toy_record
 from tests.store.conftest import cell, perplexity, pruned
 
