@@ -3,11 +3,13 @@
 Everything that can be refused without a model is refused here.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from sentinel_research import registry
 from sentinel_research.errors import UsageError
+from sentinel_research.record import CellRecord
 from sentinel_research.specs import PruneGrid, PruneSpec, Recipe, RecoverGrid, RecoverSpec
 
 DENSE = "dense"
@@ -26,6 +28,20 @@ class PlannedCell(NamedTuple):
     """Its pruning; None for the dense model."""
     recover: RecoverSpec | None = None
     """Its recovery; None for a model as pruning left it."""
+
+    @property
+    def kind(self) -> str:
+        """Cells of one kind take about the same time."""
+        return "measured" if self.recover is None else f"recovered {self.recover.variant}"
+
+    @property
+    def new_record(self) -> CellRecord:
+        """Its record before anything was done."""
+        prune, recover = (
+            spec.model_dump(mode="json") if spec is not None else None
+            for spec in (self.prune, self.recover)
+        )
+        return CellRecord(id=self.id, prune_spec=prune, recover_spec=recover)
 
 
 def plan_cells(recipe: Recipe) -> list[PlannedCell]:
@@ -133,7 +149,7 @@ def _cell_id(spec: PruneSpec, plugin: registry.Plugin, grid: PruneGrid) -> str:
 
 
 def _refuse_shared_ids(ids: list[str]) -> None:
-    shared = sorted({cell_id for cell_id in ids if ids.count(cell_id) > 1})
+    shared = sorted(cell_id for cell_id, count in Counter(ids).items() if count > 1)
     if shared:
         raise UsageError(
             f"two prunings of the recipe are both called '{shared[0]}'",

@@ -2,18 +2,18 @@
 
 import copy
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sentinel_research import distributed
 from sentinel_research.cell_plan import PlannedCell
-from sentinel_research.errors import DivergedError, SentinelError
+from sentinel_research.errors import DivergedError, SentinelError, StorageError
 from sentinel_research.pruner import Pruner
-from sentinel_research.record import CellRecord, Check, EvaluationReport, RunRecord
+from sentinel_research.record import CELLS_FOLDER, CellRecord, Check, EvaluationReport
 from sentinel_research.recoverer import Recoverer
 from sentinel_research.specs import Recipe
 
-CELLS_FOLDER = "cells"
 RECOVERY_FOLDER = "recovery"
 
 
@@ -35,7 +35,7 @@ def run_cell(
     prepared: Prepared,
     cell: CellRecord,
     planned: PlannedCell,
-    record: RunRecord,
+    kept: Callable[[], object],
     folder: Path,
 ) -> None:
     """Carry one cell through its stages; its failure is recorded and does not stop the others.
@@ -45,8 +45,11 @@ def run_cell(
         prepared: What all cells share.
         cell: The cell's record, filled in here.
         planned: What is asked of it.
-        record: The run's record, written after every stage.
+        kept: Writes the record that the cell's is part of; called after every stage.
         folder: The run folder.
+
+    Raises:
+        StorageError: if what was computed cannot be written: that is no fault of the cell.
     """
     own = folder / CELLS_FOLDER / cell.id
     try:
@@ -56,13 +59,13 @@ def run_cell(
             spec = planned.prune
             model, report = distributed.together(lambda: prepared.pruner.prune(spec))
             cell.prune, plan = report.model_dump(mode="json"), report.plan
-            record.write(folder)
+            kept()
         if planned.recover is not None:
             model, cell.recover, pruned = prepared.recoverer.recover(
                 model, planned, plan, own / RECOVERY_FOLDER
             )
             cell.prune = pruned.model_dump(mode="json") if pruned is not None else cell.prune
-            record.write(folder)
+            kept()
             model = _laid_out(recipe, model, prepared.model, pruned.plan if pruned else plan)
         if recipe.prune is not None or recipe.recover is not None:
             model, cell.precision = _stored(recipe, model, prepared.model)
@@ -76,10 +79,11 @@ def run_cell(
         cell.status = "done"
     except DivergedError as error:
         cell.recover, cell.status, cell.error = error.report, "failed", str(error)
+    except StorageError:
+        raise
     except SentinelError as error:
         cell.status, cell.error = "failed", str(error)
-    finally:
-        record.write(folder)
+    kept()
 
 
 def _laid_out(recipe: Recipe, model: Any, dense: Any, plan: Any) -> Any:

@@ -19,6 +19,7 @@ from sentinel_research.errors import (
     CheckpointError,
     DataError,
     SentinelError,
+    StorageError,
     UsageError,
 )
 
@@ -28,7 +29,8 @@ _PATIENCE = timedelta(days=365)
 # how long a process that failed lets the main one put down why, if that failed too
 _LAST_WORDS = timedelta(seconds=30)
 _KINDS = {
-    kind.__name__: kind for kind in (CheckFailedError, CheckpointError, DataError, UsageError)
+    kind.__name__: kind
+    for kind in (CheckFailedError, CheckpointError, DataError, StorageError, UsageError)
 }
 
 

@@ -6,6 +6,7 @@ from sentinel_research.cell_plan import PlannedCell, can_score, plan_cells
 from sentinel_research.comparison import match_all, plan_comparison
 from sentinel_research.downstream import preview_downstream
 from sentinel_research.errors import SentinelError
+from sentinel_research.inputs import define_inputs
 from sentinel_research.progress import Silent
 from sentinel_research.pruner import Pruner
 from sentinel_research.recoverer import Recoverer
@@ -47,17 +48,10 @@ def dry_run(recipe: Recipe) -> Preview:
     Raises:
         UsageError, DataError, CheckpointError: as the run itself would.
     """
-    from sentinel_research.data.defined import define_corpora
-    from sentinel_research.data.mirror import use_mirror
-    from sentinel_research.evaluation import find_tasks
-    from sentinel_research.evaluation.limits import check_examples, check_generation, check_limits
+    from sentinel_research.evaluation.limits import check_generation, check_limits
 
     cells = plan_cells(recipe)
-    if recipe.data is not None:
-        use_mirror(recipe.data)
-    define_corpora(recipe.corpora)
-    find_tasks(recipe.evaluate.tasks)
-    check_examples(recipe.evaluate)
+    define_inputs(recipe)
     lines = _stages(recipe)
     if recipe.downstream is not None:
         return Preview("\n".join([*lines, *preview_downstream(recipe)]), 0)

@@ -60,6 +60,10 @@ class BaselineError(SentinelError):
     """A kept baseline is damaged, was edited by hand, or is not there."""
 
 
+class StorageError(SentinelError):
+    """What was computed cannot be written: the disk is full, or the folder has gone."""
+
+
 class CheckFailedError(SentinelError):
     """A result was measured and contradicts something that must hold (a leak, a broken law)."""
 

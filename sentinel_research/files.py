@@ -1,11 +1,12 @@
 """Files and folders of runs: written whole or not at all."""
 
+import errno
 import os
 import secrets
 import tempfile
 from pathlib import Path
 
-from sentinel_research.errors import SentinelError, UsageError
+from sentinel_research.errors import StorageError, UsageError
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -16,7 +17,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         content: Its whole content; text is written as UTF-8.
 
     Raises:
-        SentinelError: if the folder cannot be written or the disk is full.
+        StorageError: if the folder cannot be written or the disk is full.
     """
     data = content.encode() if isinstance(content, str) else content
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
@@ -31,7 +32,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
             temporary.unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise SentinelError(
+        raise StorageError(
             f"cannot write {path}: {error.strerror}",
             "free space or choose another folder with --output; the same command resumes",
         ) from error
@@ -53,3 +54,14 @@ def create_folder(folder: Path) -> Path:
             "choose a writable folder with --output DIR",
         ) from error
     return folder
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an error of any library says that a disk is full, or a quota is used up.
+
+    safetensors gives the system's words and no number.
+    """
+    codes = (errno.ENOSPC, errno.EDQUOT)
+    if isinstance(error, OSError):
+        return error.errno in codes
+    return any(os.strerror(code) in str(error) for code in codes)

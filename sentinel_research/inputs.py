@@ -24,6 +24,24 @@ class _Fitted(NamedTuple):
     """The fingerprints of every document that was read, or could have been."""
 
 
+def define_inputs(recipe: Recipe) -> None:
+    """Make a recipe's data and tasks known in this process.
+
+    Raises:
+        UsageError: for a corpus or task that does not exist, or examples that no task has.
+    """
+    from sentinel_research.data.defined import define_corpora
+    from sentinel_research.data.mirror import use_mirror
+    from sentinel_research.evaluation import find_tasks
+    from sentinel_research.evaluation.limits import check_examples
+
+    if recipe.data is not None:
+        use_mirror(recipe.data)
+    define_corpora(recipe.corpora)
+    find_tasks(recipe.evaluate.tasks)
+    check_examples(recipe.evaluate)
+
+
 def record_inputs(recipe: Recipe, record: RunRecord, evaluation: EvaluationReport | None) -> None:
     """Fill in the run's datasets, and check that fitting and evaluation share no document.
 

@@ -73,6 +73,18 @@ class PeakMemory:
             self.peak_bytes = _read("VmHWM")
 
 
+def high_water(device: str) -> int | None:
+    """The largest memory in bytes since the process, or the last measurement, began.
+
+    None where the system does not know.
+    """
+    if device.startswith("cuda"):
+        import torch
+
+        return int(torch.cuda.max_memory_allocated(device))
+    return _read("VmHWM") if _STATUS.exists() else None
+
+
 def _read(key: str) -> int:
     for line in _STATUS.read_text(encoding="ascii").splitlines():
         if line.startswith(f"{key}:"):

@@ -6,24 +6,22 @@ how a model is trained, pruned or measured.
 """
 
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
 from sentinel_research import distributed
 from sentinel_research.cell_plan import DENSE, PlannedCell, plan_cells
-from sentinel_research.cells import Prepared, headline, run_cell
+from sentinel_research.cells import headline, run_cell
 from sentinel_research.environment import environment
-from sentinel_research.errors import CheckFailedError, DivergedError, SentinelError, UsageError
+from sentinel_research.errors import CheckFailedError, SentinelError, UsageError
 from sentinel_research.files import create_folder
-from sentinel_research.inputs import record_inputs
+from sentinel_research.inputs import define_inputs, record_inputs
+from sentinel_research.preparation import prepare
 from sentinel_research.progress import Progress, Silent, piece
-from sentinel_research.pruner import Pruner
 from sentinel_research.record import RECORD_FILE, CellRecord, RunRecord, now
-from sentinel_research.recoverer import Recoverer
 from sentinel_research.specs import Recipe
-from sentinel_research.trained import MODEL_FOLDER, stored, train_model
 
 DEFAULT_ROOT = Path("runs")
 
@@ -51,18 +49,14 @@ def run(
         UsageError: for a request that cannot be carried out, or a folder of another recipe.
         CheckFailedError: at the end, if a check on the results failed; the record is complete.
     """
-    from sentinel_research.data.defined import define_corpora
-    from sentinel_research.data.mirror import use_mirror
-    from sentinel_research.evaluation import find_tasks
-    from sentinel_research.evaluation.limits import check_examples
-
+    if recipe.sweep is not None:
+        raise UsageError(
+            f"the recipe '{recipe.name}' is a sweep, which has many records",
+            "sentinel_research.sweep.run_sweep(recipe) returns what became of its cells",
+        )
     progress = progress or Silent()
     all_cells = plan_cells(recipe)
-    if recipe.data is not None:
-        use_mirror(recipe.data)
-    define_corpora(recipe.corpora)
-    find_tasks(recipe.evaluate.tasks)
-    check_examples(recipe.evaluate)
+    define_inputs(recipe)
     folder = output or default_folder(recipe)
     distributed.on_main(lambda: create_folder(folder))
     # the main process holds it for all
@@ -117,22 +111,34 @@ def _run_cells(
     folder: Path,
     progress: Progress,
 ) -> None:
-    _add_cells(record, [_new_cell(planned) for planned in all_cells], folder)
-    prepared = _prepare(recipe, all_cells, record, folder, progress)
+    _add_cells(record, [planned.new_record for planned in all_cells], folder)
     to_do = [planned for planned in all_cells if record.cell(planned.id).status != "done"]
+    kept = partial(record.write, folder)
+    prepared = prepare(recipe, to_do, record, folder, progress, kept)
     num_done = len(all_cells) - len(to_do)
-    kinds = [_kind(planned) for planned in to_do]
+    kinds = [planned.kind for planned in to_do]
     with piece(progress, f"{recipe.name}: models", len(all_cells), done=num_done, kinds=kinds):
         for planned in all_cells:
             cell = record.cell(planned.id)
             if planned in to_do:
-                run_cell(recipe, prepared, cell, planned, record, folder)
+                run_cell(recipe, prepared, cell, planned, kept, folder)
             if planned.id == DENSE and cell.evaluation is not None:
                 record_inputs(recipe, record, cell.evaluation)
             if planned in to_do:
                 progress.advance(f"{planned.id} {headline(recipe, cell)}")
     if not all_cells:
         record_inputs(recipe, record, None)
+    conclude(recipe, record, folder)
+
+
+def conclude(recipe: Recipe, record: RunRecord, folder: Path) -> None:
+    """What all cells of one model show together, once they came to their end.
+
+    Args:
+        recipe: Of the model.
+        record: With all cells; `study` and `checks` are set here.
+        folder: Where their samples are.
+    """
     if recipe.study is not None and distributed.is_main():
         from sentinel_research.studies import run_study
 
@@ -142,11 +148,6 @@ def _run_cells(
 
         others = [check for check in record.checks if check.name != NAME]
         record.checks = [*others, check_budgets(record)]
-
-
-def _kind(planned: PlannedCell) -> str:
-    """Cells of one kind take about the same time."""
-    return "measured" if planned.recover is None else f"recovered {planned.recover.variant}"
 
 
 def _close(record: RunRecord, folder: Path, error: str | None = None) -> None:
@@ -172,29 +173,42 @@ def _refuse_failed_checks(record: RunRecord, folder: Path) -> None:
 
 def _begin_record(recipe: Recipe, folder: Path) -> None:
     """Write the record of a run that has none yet."""
-    if (folder / RECORD_FILE).exists():
-        return
-    RunRecord(
+    if not (folder / RECORD_FILE).exists():
+        new_record(recipe).write(folder)
+
+
+def new_record(recipe: Recipe) -> RunRecord:
+    """The record of a run that begins now, without cells."""
+    return RunRecord(
         name=recipe.name,
         recipe=recipe.model_dump(mode="json"),
         recipe_fingerprint=recipe.fingerprint(),
         synthetic_data=_reads_synthetic_data(recipe),
         started_at=now(),
         environment=environment(recipe.model.device),
-    ).write(folder)
+    )
 
 
 def _open_record(recipe: Recipe, folder: Path) -> RunRecord:
     record = RunRecord.read(folder)
+    refuse_other(recipe, record, folder)
+    if record.status == "failed":
+        record.status, record.error = "started", None
+    return record
+
+
+def refuse_other(recipe: Recipe, record: RunRecord, folder: Path) -> None:
+    """Refuse a folder whose record is of another recipe.
+
+    Raises:
+        UsageError: if it is.
+    """
     if record.recipe_fingerprint != recipe.fingerprint():
         raise UsageError(
             f"{folder} holds a run of another recipe "
             f"({record.name}, fingerprint {record.recipe_fingerprint})",
             "choose another folder with --output DIR",
         )
-    if record.status == "failed":
-        record.status, record.error = "started", None
-    return record
 
 
 def _reads_synthetic_data(recipe: Recipe) -> bool:
@@ -214,56 +228,6 @@ def _reads_synthetic_data(recipe: Recipe) -> bool:
         task.removesuffix("_validation").removeprefix("sentinel_") for task in recipe.evaluate.tasks
     }
     return not made.isdisjoint(corpora | measured)
-
-
-def _prepare(
-    recipe: Recipe,
-    all_cells: list[PlannedCell],
-    record: RunRecord,
-    folder: Path,
-    progress: Progress,
-) -> Prepared:
-    from sentinel_research.evaluation.limits import check_generation, check_limits
-    from sentinel_research.pruning import load
-
-    source = recipe.model
-    if recipe.train is not None:
-        if not (folder / MODEL_FOLDER).exists():
-            _train(recipe, record, folder, progress)
-        source = stored(recipe.model, folder)
-    # what is pruned is stored in a few bits afterwards, cell by cell
-    stores = recipe.prune is None and recipe.recover is None
-    model, tokenizer, record.load = load(source, stores=stores)
-    check_limits(model.config, recipe.evaluate.max_length, recipe.evaluate.prefix_token_id)
-    check_generation(recipe.evaluate, model.config, tokenizer)
-    open_ids = {cell.id for cell in record.cells if cell.status != "done"}
-    open_cells = [one for one in all_cells if one.id in open_ids]
-    specs = [one.prune for one in open_cells if one.prune]
-    pruner = Pruner(model, tokenizer, recipe, specs)
-    recoverer = Recoverer(model, tokenizer, pruner, progress)
-    distributed.together(lambda: recoverer.check(open_cells))
-    record.write(folder)
-    return Prepared(model, tokenizer, pruner, recoverer)
-
-
-def _train(recipe: Recipe, record: RunRecord, folder: Path, progress: Progress) -> None:
-    def kept(report: dict[str, Any]) -> None:
-        record.train = report
-        record.write(folder)
-
-    try:
-        train_model(recipe, folder, progress, kept)
-    except DivergedError as error:
-        kept(error.report)
-        raise
-
-
-def _new_cell(planned: PlannedCell) -> CellRecord:
-    prune, recover = (
-        spec.model_dump(mode="json") if spec is not None else None
-        for spec in (planned.prune, planned.recover)
-    )
-    return CellRecord(id=planned.id, prune_spec=prune, recover_spec=recover)
 
 
 def _add_cells(record: RunRecord, cells: list[CellRecord], folder: Path) -> None:

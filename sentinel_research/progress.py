@@ -8,6 +8,7 @@ the outer piece is as far as the inner one is, so that its time left is known be
 import contextlib
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any, Protocol, TextIO
@@ -82,6 +83,7 @@ class Pace:
     def __init__(self, title: str, total: int, done: int, kinds: Sequence[str], now: float) -> None:
         self.title, self.total, self.done = title, total, done
         self._kinds = list(kinds) or [""] * (total - done)
+        self._to_come = Counter(self._kinds)
         self._place = 0
         self._seconds: dict[str, list[float]] = {}
         self.started = self.shown = self._since = now
@@ -90,9 +92,11 @@ class Pace:
         """The current unit is done."""
         self.done += 1
         if self._place < len(self._kinds):
-            kind = self._seconds.setdefault(self._kinds[self._place], [0.0, 0])
+            name = self._kinds[self._place]
+            kind = self._seconds.setdefault(name, [0.0, 0])
             kind[0] += now - self._since
             kind[1] += 1
+            self._to_come[name] -= 1
         self._place += 1
         self._since = now
 
@@ -106,13 +110,13 @@ class Pace:
         Returns:
             None where nothing was measured yet.
         """
-        to_come = self._kinds[self._place :]
-        if not to_come:
+        if self._place >= len(self._kinds):
             return 0.0
+        own = self._kinds[self._place]
         known = {kind: spent / count for kind, (spent, count) in self._seconds.items()}
         current = inner
-        if inner is not None and to_come[0] not in known:
-            known[to_come[0]] = now - self._since + inner
+        if inner is not None and own not in known:
+            known[own] = now - self._since + inner
         if not known:
             return None
         spent = sum(found[0] for found in self._seconds.values())
@@ -120,8 +124,9 @@ class Pace:
         usual = spent / number if number else sum(known.values()) / len(known)
         if current is None:
             # what lies within the unit has not begun: time since its start counts towards it
-            current = max(0.0, known.get(to_come[0], usual) - (now - self._since))
-        return current + sum(known.get(kind, usual) for kind in to_come[1:])
+            current = max(0.0, known.get(own, usual) - (now - self._since))
+        after = sum(known.get(kind, usual) * count for kind, count in self._to_come.items())
+        return max(0.0, current + after - known.get(own, usual))
 
 
 class Paces:

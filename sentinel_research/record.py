@@ -17,6 +17,11 @@ from sentinel_research.files import write_atomically
 
 SCHEMA_VERSION = 1
 RECORD_FILE = "record.json"
+INDEX_FILE = "cells.json"
+"""Of a sweep's model: its record with all cells as they were planned; each has a record of its own
+in a folder of `CELLS_FOLDER`."""
+CELLS_FOLDER = "cells"
+"""In a run folder, a folder for each cell's files."""
 MAJORITY = "majority class"
 """Arm that always gives the most frequent answer of the training documents."""
 BEFORE = ", before"
@@ -184,6 +189,44 @@ class CellRecord(_Part):
     error: str | None = None
     """Why the cell failed."""
 
+    def moved(self, out_of: str = "", into: str = "") -> "CellRecord":
+        """The same with the paths of its files as they are from another folder.
+
+        Args:
+            out_of: Beginning of the paths to leave out, with a slash at its end.
+            into: What to put there instead.
+        """
+
+        def place(path: str) -> str:
+            return into + path.removeprefix(out_of)
+
+        found = self.model_copy()
+        if self.evaluation is not None:
+            samples = {task: place(path) for task, path in self.evaluation.samples.items()}
+            found.evaluation = self.evaluation.model_copy(update={"samples": samples})
+        if self.model_folder is not None:
+            found.model_folder = place(self.model_folder)
+        return found
+
+
+class CellOf(_Part):
+    """Where the record of one cell belongs, and what the cell took."""
+
+    run: str
+    """Folder of the sweep's model, relative to the cell's own; the training's report is there."""
+    dense: str | None
+    """Folder of the dense model's record, relative to the cell's own; null for the dense model."""
+    kind: str
+    """Cells of one kind take about the same time."""
+    seconds: float
+    """Wall time of all stages."""
+    processor_seconds: float
+    """Time that the threads of the process that computed it were on a processor."""
+    peak_memory_bytes: int | None
+    """Largest memory of that process while it computed the cell; null where it is not known."""
+    computed_on: str
+    """Machine."""
+
 
 class RunRecord(_Part):
     """Everything about one run."""
@@ -226,6 +269,8 @@ class RunRecord(_Part):
     """Checks on the run as a whole."""
     error: str | None = None
     """Why the run failed."""
+    cell_of: CellOf | None = None
+    """Of one cell of a sweep, where it belongs; null for a run with a record of its own."""
 
     def cell(self, cell_id: str) -> CellRecord:
         """The cell named `cell_id`; KeyError if there is none."""
@@ -265,16 +310,37 @@ class RunRecord(_Part):
 
     @classmethod
     def read(cls, folder: Path) -> "RunRecord":
-        """Read the record of a run folder.
+        """Read the record of a run folder; that of a sweep's model is joined from its cells'.
 
         Raises:
             UsageError: if the file is missing, is not a record, or is of another version.
         """
         path = folder / RECORD_FILE
+        if not path.exists() and (folder / INDEX_FILE).exists():
+            return cls._joined(folder)
         try:
             return cls.parse(path.read_text(encoding="utf-8"), path)
         except OSError as error:
             raise UsageError(f"cannot read {path}: {error.strerror}", _HINT) from error
+
+    @classmethod
+    def _joined(cls, folder: Path) -> "RunRecord":
+        """The index of a model's cells, with every cell that was computed."""
+        index = folder / INDEX_FILE
+        found = cls.parse(index.read_text(encoding="utf-8"), index)
+        cells: list[CellRecord] = []
+        for planned in found.cells:
+            own = folder / CELLS_FOLDER / planned.id
+            if not (own / RECORD_FILE).exists():
+                cells.append(planned)
+                continue
+            record = cls.read(own)
+            # the same for all cells of a model
+            found.load, found.datasets = record.load, record.datasets
+            found.checks = found.checks or record.checks
+            cells.append(record.cells[0].moved(into=f"{CELLS_FOLDER}/{planned.id}/"))
+        found.cells = cells
+        return found
 
     @classmethod
     def parse(cls, text: str, path: Path) -> "RunRecord":

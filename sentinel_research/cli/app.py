@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 
 import sentinel_research
+from sentinel_research.cli.sweep import SWEEPS, Chosen, ExecutorName
 
 app = App(
     name="sentinel",
@@ -51,6 +52,9 @@ def run(
     set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
     tune: int | None = None,
     output: Path | None = None,
+    executor: Annotated[ExecutorName, Parameter(group=SWEEPS)] = "local",
+    address: Annotated[str | None, Parameter(group=SWEEPS)] = None,
+    workers: Annotated[int | None, Parameter(group=SWEEPS)] = None,
     dry_run: Annotated[bool, Parameter(negative="")] = False,
     quiet: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
@@ -67,6 +71,14 @@ def run(
         the recipe's grid of learning rates; `tune` in a recipe says more.
     output
         Run folder; runs/NAME-FINGERPRINT by default.
+    executor
+        Who computes the cells of a sweep: local, this process; or ray, a cluster (pip install
+        sentinel-research[cluster]).
+    address
+        Of the cluster, as ray knows it: auto, HOST:PORT, ray://HOST:PORT; without it ray starts
+        one on this machine.
+    workers
+        Processes of the cluster that compute; as many as it has processors by default.
     dry_run
         Show the resolved recipe, what would be removed and which tasks were found; run nothing.
     quiet
@@ -75,7 +87,10 @@ def run(
     from sentinel_research.cli.run import run_recipe, tuning_overrides
 
     overrides = [*(set_ or []), *(tuning_overrides(recipe, tune) if tune is not None else ())]
-    return run_recipe(recipe, overrides, output=output, dry_run=dry_run, quiet=quiet)
+    chosen = Chosen(executor, address, workers)
+    return run_recipe(
+        recipe, overrides, output=output, dry_run=dry_run, quiet=quiet, executor=chosen
+    )
 
 
 @app.command

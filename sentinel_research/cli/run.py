@@ -6,19 +6,28 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from sentinel_research import distributed
+from sentinel_research.cli.sweep import Chosen, ending, sweep
 from sentinel_research.progress import Live, Plain, Progress, Silent
 from sentinel_research.recipe import ResolvedRecipe, load_recipe
 
 
 def run_recipe(
-    name: str, overrides: list[str], *, output: Path | None, dry_run: bool, quiet: bool
+    name: str,
+    overrides: list[str],
+    *,
+    output: Path | None,
+    dry_run: bool,
+    quiet: bool,
+    executor: Chosen,
 ) -> int:
     """See `sentinel run --help`.
 
     Returns:
         0 if every cell ran (in a dry run: can be pruned) and every check held, 1 otherwise.
     """
-    return carry_out(load_recipe(name, overrides), output=output, dry_run=dry_run, quiet=quiet)
+    resolved = load_recipe(name, overrides)
+    executor.check(resolved.recipe)
+    return carry_out(resolved, output=output, dry_run=dry_run, quiet=quiet, executor=executor)
 
 
 def tuning_overrides(name: str, trials: int) -> list[str]:
@@ -28,7 +37,14 @@ def tuning_overrides(name: str, trials: int) -> list[str]:
     return [*grid, f"tune.trials={trials}"]
 
 
-def carry_out(resolved: ResolvedRecipe, *, output: Path | None, dry_run: bool, quiet: bool) -> int:
+def carry_out(
+    resolved: ResolvedRecipe,
+    *,
+    output: Path | None,
+    dry_run: bool,
+    quiet: bool,
+    executor: Chosen = Chosen(),  # noqa: B008
+) -> int:
     """Show a recipe or run it, as `run_recipe` says."""
     prepare_process()
     if dry_run:
@@ -39,6 +55,11 @@ def carry_out(resolved: ResolvedRecipe, *, output: Path | None, dry_run: bool, q
         preview = describe(resolved.recipe)
         print(preview.text)
         return 1 if preview.num_failed else 0
+    if resolved.recipe.sweep is not None:
+        with shown_progress(quiet=quiet) as progress:
+            swept = sweep(resolved.recipe, output, executor, progress)
+        print(ending(swept))
+        return 0 if swept.is_sound else 1
     from sentinel_research.pipeline import run
 
     with shown_progress(quiet=quiet) as progress:

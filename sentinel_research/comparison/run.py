@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from sentinel_research import distributed
-from sentinel_research.cells import CELLS_FOLDER, evaluate_cell, headline
+from sentinel_research.cells import evaluate_cell, headline
 from sentinel_research.comparison.floors import run_floors
 from sentinel_research.comparison.plan import arm_recipe
 from sentinel_research.comparison.search import STOPPED, Search, check_optuna
 from sentinel_research.errors import CheckpointError, DivergedError, SentinelError
 from sentinel_research.inputs import record_inputs
 from sentinel_research.progress import Progress, piece
-from sentinel_research.record import Arm, CellRecord, Check, RunRecord
+from sentinel_research.record import CELLS_FOLDER, Arm, CellRecord, Check, RunRecord
 from sentinel_research.reporting.architectures.results import cells_of
 from sentinel_research.reporting.numbers import quantity
 from sentinel_research.specs import ArchitectureSpec, Recipe

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from sentinel_research import distributed
-from sentinel_research.cells import CELLS_FOLDER, evaluate_cell, headline
+from sentinel_research.cells import evaluate_cell, headline
 from sentinel_research.downstream.plan import Lessons, Unit, is_before, starts_from
 from sentinel_research.errors import DivergedError, SentinelError
 from sentinel_research.progress import Progress, piece
-from sentinel_research.record import BEFORE, CellRecord, Check, RunRecord
+from sentinel_research.record import BEFORE, CELLS_FOLDER, CellRecord, Check, RunRecord
 from sentinel_research.reporting.numbers import quantity
 from sentinel_research.specs import ModelSpec, Recipe
 from sentinel_research.trained import MODEL_FOLDER

@@ -3,7 +3,6 @@
 import shutil
 from pathlib import Path
 
-from sentinel_research.cells import CELLS_FOLDER
 from sentinel_research.downstream_command.recipes import recipe_of
 from sentinel_research.downstream_command.request import DownstreamRequest
 from sentinel_research.downstream_command.run import Outcome, run_and_write
@@ -11,7 +10,7 @@ from sentinel_research.mamba_vs_bk.models import chosen
 from sentinel_research.mamba_vs_bk.request import BenchmarkRequest
 from sentinel_research.mamba_vs_bk.schema import Failure
 from sentinel_research.progress import Progress
-from sentinel_research.record import RunRecord
+from sentinel_research.record import CELLS_FOLDER, RunRecord
 from sentinel_research.reporting.architectures.results import cells_of
 from sentinel_research.specs import Recipe
 from sentinel_research.trained import MODEL_FOLDER

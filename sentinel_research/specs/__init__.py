@@ -26,6 +26,7 @@ from sentinel_research.specs.recipe import EvalSpec, Recipe
 from sentinel_research.specs.recover import Methods, RecoverGrid, RecoverSpec, RecoverVariant
 from sentinel_research.specs.samples import SampleSpec
 from sentinel_research.specs.study import StudyKind, StudySpec
+from sentinel_research.specs.sweep import SweepSpec
 from sentinel_research.specs.train import FitSpec, TrainSpec
 from sentinel_research.specs.tune import TuneSpec
 
@@ -63,6 +64,7 @@ __all__ = [
     "StoreSpec",
     "StudyKind",
     "StudySpec",
+    "SweepSpec",
     "TrainSpec",
     "TuneSpec",
 ]

@@ -20,12 +20,12 @@ class Spec(Frozen):
 
     CHANGES_NO_NUMBER: ClassVar[frozenset[str]] = frozenset()
     """Fields that say what is done with the numbers, not how they come about."""
-    ABSENT_WHERE_NULL: ClassVar[frozenset[str]] = frozenset()
-    """Fields that count only where they are given: without them a request is what it was."""
+    YOUNGER: ClassVar[frozenset[str]] = frozenset()
+    """Fields that older records know nothing of: where one is null, the fingerprint is theirs."""
 
     def fingerprint(self) -> str:
         """Sixteen hex digits of the SHA-256 of the canonical JSON of what numbers depend on."""
-        absent = {name for name in self.ABSENT_WHERE_NULL if getattr(self, name) is None}
+        absent = {name for name in self.YOUNGER if getattr(self, name) is None}
         asked = self.model_dump(mode="json", exclude=set(self.CHANGES_NO_NUMBER) | absent)
         canonical = json.dumps(asked, sort_keys=True, allow_nan=False)
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from typing_extensions import Self
 
 from sentinel_research.specs.base import Spec
@@ -17,6 +17,7 @@ from sentinel_research.specs.model import ModelSpec
 from sentinel_research.specs.prune import CalibrationSpec, PruneGrid
 from sentinel_research.specs.recover import RecoverGrid
 from sentinel_research.specs.study import StudySpec
+from sentinel_research.specs.sweep import SweepSpec
 from sentinel_research.specs.train import FLOORED, TrainSpec
 from sentinel_research.specs.tune import TuneSpec
 
@@ -76,7 +77,7 @@ class Recipe(Spec):
     """Everything one run needs, from model to report."""
 
     CHANGES_NO_NUMBER: ClassVar[frozenset[str]] = frozenset({"baseline", "study"})
-    ABSENT_WHERE_NULL: ClassVar[frozenset[str]] = frozenset({"tune"})
+    YOUNGER: ClassVar[frozenset[str]] = frozenset({"sweep", "tune"})
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     """Short name; also the default name of the run folder."""
@@ -110,9 +111,30 @@ class Recipe(Spec):
     """A question that the prunings answer together; null asks none."""
     baseline: BaselineSpec | None = None
     """What the run is a baseline for (`sentinel baseline`); null for none."""
+    sweep: SweepSpec | None = None
+    """Several models, or thousands of cells; null is one run of one model with one record."""
+
+    def of_model(self, name: str) -> "Recipe":
+        """The recipe of one model of a sweep, as of a run of its own.
+
+        Args:
+            name: In `sweep.models`; empty where that names none.
+
+        Raises:
+            ValidationError: if it makes no sense.
+        """
+        assert self.sweep is not None  # the caller's recipe is a sweep
+        content = self.model_dump(exclude={"sweep"})
+        content["model"] |= self.sweep.models.get(name, {})
+        # no part of what is dumped
+        content["evaluate"]["cache"] = self.evaluate.cache
+        return Recipe.model_validate(content)
 
     @model_validator(mode="after")
     def _sections_fit(self) -> Self:
+        if self.sweep is not None:
+            _check_sweep(self, self.sweep)
+            return self
         if self.study is not None:
             _check_study(self, self.study)
         if self.tune is not None:
@@ -143,6 +165,25 @@ def own_task(calibration: CalibrationSpec, tasks: list[str]) -> str | None:
     """
     name = calibration.task or f"sentinel_{calibration.corpus}"
     return name if name in tasks else None
+
+
+def _check_sweep(recipe: Recipe, sweep: SweepSpec) -> None:
+    for part in ("compare", "downstream"):
+        if getattr(recipe, part) is not None:
+            raise ValueError(f"`sweep` prunes and recovers models: leave `{part}` out")
+    if not recipe.evaluate.tasks:
+        raise ValueError("`sweep` measures its cells: name `evaluate.tasks`")
+    if recipe.baseline is not None and len(sweep.models) > 1:
+        raise ValueError("`baseline` names one model, and `sweep.models` several: leave it out")
+    for name in sweep.models or {"": {}}:
+        try:
+            recipe.of_model(name)
+        except ValidationError as error:
+            (problem, *_) = error.errors()
+            where = ".".join(str(part) for part in problem["loc"] if part != "model")
+            place = f"`sweep.models.{name}`: " if name else ""
+            what = problem["msg"].removeprefix("Value error, ")
+            raise ValueError(f"{place}{f'`{where}`: ' if where else ''}{what}") from None
 
 
 def _check_study(recipe: Recipe, study: StudySpec) -> None:

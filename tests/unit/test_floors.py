@@ -46,6 +46,7 @@ FLOORS = {
     "compare_agency": 5,
     "comparison": 4,
     "downstream": 4,
+    "preparation": 4,
     "pruner": 4,
     "recoverer": 4,
     "recoveries": 4,
@@ -58,6 +59,7 @@ FLOORS = {
     "finetune": 5,
     "testing": 5,
     "mamba_vs_bk": 5,
+    "sweep": 5,
 }
 HEAVY = {"torch", "transformers", "datasets", "lm_eval", "matplotlib", "scipy", "pandas"}
 
