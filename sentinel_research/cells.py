@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from sentinel_research import distributed
 from sentinel_research.cell_plan import PlannedCell
 from sentinel_research.errors import DivergedError, SentinelError, StorageError
+from sentinel_research.evaluation.questions import Questions
 from sentinel_research.pruner import Pruner
 from sentinel_research.record import CELLS_FOLDER, CellRecord, Check, EvaluationReport
 from sentinel_research.recoverer import Recoverer
@@ -28,6 +29,8 @@ class Prepared(NamedTuple):
     """Prunes the model, and keeps what prunings have in common."""
     recoverer: Recoverer
     """Trains what was pruned, and keeps the text that trainings have in common."""
+    questions: Questions
+    """What all models are asked."""
 
 
 def run_cell(
@@ -72,7 +75,7 @@ def run_cell(
         if _is_saved(recipe, planned):
             found = model
             distributed.on_main(lambda: _save(found, prepared.tokenizer, cell, folder))
-        evaluate_cell(recipe, model, prepared.tokenizer, cell, folder)
+        evaluate_cell(recipe, model, prepared.tokenizer, cell, folder, questions=prepared.questions)
         if distributed.is_main():
             # only now is nothing lost with the checkpoints
             shutil.rmtree(own / RECOVERY_FOLDER, ignore_errors=True)
@@ -131,7 +134,13 @@ def _save(model: Any, tokenizer: Any, cell: CellRecord, folder: Path) -> None:
 
 
 def evaluate_cell(
-    recipe: Recipe, model: Any, tokenizer: Any, cell: CellRecord, folder: Path
+    recipe: Recipe,
+    model: Any,
+    tokenizer: Any,
+    cell: CellRecord,
+    folder: Path,
+    *,
+    questions: Questions | None = None,
 ) -> None:
     """Measure a cell's model and check what was measured; all processes call this together.
 
@@ -141,6 +150,7 @@ def evaluate_cell(
         tokenizer: Its tokenizer.
         cell: The cell's record; `evaluation` and `checks` are set here.
         folder: The run folder; samples go to the cell's own folder in it.
+        questions: See `evaluation.evaluate`.
 
     Raises:
         UsageError, DataError: see `evaluation.evaluate`.
@@ -148,7 +158,9 @@ def evaluate_cell(
     from sentinel_research.evaluation import evaluate
 
     samples_folder = folder / CELLS_FOLDER / cell.id
-    report = evaluate(model, tokenizer, recipe.evaluate, samples_folder=samples_folder)
+    report = evaluate(
+        model, tokenizer, recipe.evaluate, samples_folder=samples_folder, questions=questions
+    )
     report.samples = {
         task: str((samples_folder / name).relative_to(folder))
         for task, name in report.samples.items()

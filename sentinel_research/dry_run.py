@@ -1,5 +1,6 @@
 """`sentinel run --dry-run`: what a recipe would do, without training or measuring anything."""
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from sentinel_research.cell_plan import PlannedCell, can_score, plan_cells
@@ -7,11 +8,13 @@ from sentinel_research.comparison import match_all, plan_comparison
 from sentinel_research.downstream import preview_downstream
 from sentinel_research.errors import SentinelError
 from sentinel_research.inputs import define_inputs
+from sentinel_research.pipeline import default_folder
 from sentinel_research.progress import Silent
 from sentinel_research.pruner import Pruner
 from sentinel_research.recoverer import Recoverer
 from sentinel_research.reporting.shortfalls import find_shortfall
 from sentinel_research.specs import PruneSpec, Recipe
+from sentinel_research.sweep.preview import preview_sweep
 from sentinel_research.trained import untrained
 
 _UNITS_SHOWN = 16
@@ -35,12 +38,13 @@ class Preview(NamedTuple):
     """Prunings that cannot be carried out."""
 
 
-def dry_run(recipe: Recipe) -> Preview:
+def dry_run(recipe: Recipe, folder: Path | None = None) -> Preview:
     """Describe a run: tasks found, units to remove, parameters and FLOPs before and after.
 
     Args:
         recipe: The resolved recipe. A pretrained model is loaded and scored as in the run. For a
             model that is yet to be trained the units are not known, but all counts are.
+        folder: Of a sweep, whose earlier cells say what the others will cost; the run's default.
 
     Returns:
         A line per pruning; that of one that fails says why, as the run would record it.
@@ -50,9 +54,12 @@ def dry_run(recipe: Recipe) -> Preview:
     """
     from sentinel_research.evaluation.limits import check_generation, check_limits
 
-    cells = plan_cells(recipe)
     define_inputs(recipe)
     lines = _stages(recipe)
+    if recipe.sweep is not None:
+        own = folder or default_folder(recipe)
+        return Preview("\n".join([*lines, *preview_sweep(recipe, own)]), 0)
+    cells = plan_cells(recipe)
     if recipe.downstream is not None:
         return Preview("\n".join([*lines, *preview_downstream(recipe)]), 0)
     if recipe.compare is not None:

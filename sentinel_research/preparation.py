@@ -8,6 +8,7 @@ from sentinel_research import distributed
 from sentinel_research.cell_plan import PlannedCell
 from sentinel_research.cells import Prepared
 from sentinel_research.errors import DivergedError
+from sentinel_research.evaluation.questions import Questions
 from sentinel_research.progress import Progress
 from sentinel_research.pruner import Pruner
 from sentinel_research.record import RunRecord
@@ -23,6 +24,7 @@ def prepare(
     folder: Path,
     progress: Progress,
     kept: Callable[[], object],
+    questions: Questions | None = None,
 ) -> Prepared:
     """Load the model of a run, or train it, and everything that its cells share.
 
@@ -33,6 +35,7 @@ def prepare(
         folder: Where a trained model is kept.
         progress: Who is told about a training.
         kept: Writes the record.
+        questions: What was made for other models that are asked the same; none by default.
 
     Raises:
         UsageError, DataError, CheckpointError, DivergedError: if a cell could not be carried out.
@@ -55,7 +58,7 @@ def prepare(
     recoverer = Recoverer(model, tokenizer, pruner, progress)
     distributed.together(lambda: recoverer.check(to_do))
     kept()
-    return Prepared(model, tokenizer, pruner, recoverer)
+    return Prepared(model, tokenizer, pruner, recoverer, questions or Questions())
 
 
 def _train(

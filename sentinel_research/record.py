@@ -225,7 +225,7 @@ class CellOf(_Part):
     peak_memory_bytes: int | None
     """Largest memory of that process while it computed the cell; null where it is not known."""
     computed_on: str
-    """Machine."""
+    """Machine and process."""
 
 
 class RunRecord(_Part):

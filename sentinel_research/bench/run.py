@@ -21,6 +21,7 @@ from sentinel_research.bench.resolvent import bench_resolvent
 from sentinel_research.bench.runs import bench_runs
 from sentinel_research.bench.schema import SECTIONS, SectionName, SpeedFile
 from sentinel_research.bench.schema_base import Section, Size
+from sentinel_research.bench.sweep import bench_sweep
 from sentinel_research.errors import UsageError
 from sentinel_research.machine import device_name
 
@@ -38,6 +39,7 @@ _RUN: dict[SectionName, Callable[[Size, str, int], Section]] = {
     "cost": bench_cost,
     "precision": bench_precision,
     "runs": bench_runs,
+    "sweep": bench_sweep,
 }
 
 

@@ -27,6 +27,7 @@ SectionName = Literal[
     "cost",
     "precision",
     "runs",
+    "sweep",
 ]
 SECTIONS: tuple[SectionName, ...] = get_args(SectionName)
 
@@ -311,6 +312,36 @@ class RunsSection(Section):
     """Of the index."""
 
 
+class SweepCell(Row):
+    """One cell's model, measured by lm-eval's own command."""
+
+    cell: str
+    """Its name in the sweep."""
+    largest_difference: float
+    """Of a log-likelihood from the sweep's, nats."""
+    wall_seconds: float
+    """Of the process, from its start to its end."""
+    cpu_seconds: float
+    """Of all its threads."""
+    peak_bytes: int
+    """Its largest resident set."""
+
+
+class SweepSection(Section):
+    """A sweep beside `lm_eval --model hf` once a cell; some cells are measured, and stand for all.
+
+    A pair is a sweep, and one process times the number of cells."""
+
+    num_cells: int
+    """Of the sweep, the dense model too."""
+    tasks: dict[str, int]
+    """Questions of each task."""
+    cells: tuple[SweepCell, ...]
+    """Those that were measured alone, one a pair."""
+    peak_bytes: int
+    """Largest resident set of a sweep's process."""
+
+
 class SpeedFile(Row):
     """Everything measured on one device at one size."""
 
@@ -346,6 +377,8 @@ class SpeedFile(Row):
     """Models in fewer bits."""
     runs: RunsSection | None = None
     """The list of a folder of runs."""
+    sweep: SweepSection | None = None
+    """Many cells in one process."""
 
     def section(self, name: SectionName) -> Section | None:
         """One section, null if it was not measured."""

@@ -13,6 +13,7 @@ from sentinel_research.bench.schema import (
     PruningSection,
     ResolventSection,
     RunsSection,
+    SweepSection,
 )
 from sentinel_research.bench.schema_base import Section
 from sentinel_research.bench.schema_cost import CostSection
@@ -29,6 +30,8 @@ def lines_of(section: Section) -> list[str]:
     if isinstance(section, MambaSection):
         found = [_speed_up(one) for one in section.comparisons]
         found += [f"{name} was not measured: {why}" for name, why in section.not_measured.items()]
+    if isinstance(section, SweepSection):
+        found = [_speed_up(one) for one in section.comparisons] + _alone(section)
     if isinstance(section, AttentionSection):
         found = [_speed_up(one) for one in section.comparisons]
     if isinstance(section, LevelsSection):
@@ -138,6 +141,15 @@ def _memory(section: PruningSection) -> list[str]:
     ]
     whole = f"memory, {section.memory_kind}, weights {section.model_bytes / _MEGABYTE:.0f} MB: "
     return [whole + "; ".join(rows)]
+
+
+def _alone(section: SweepSection) -> list[str]:
+    found = [
+        f"{one.cell} alone: {one.cpu_seconds:.1f} s of processor time, peak "
+        f"{one.peak_bytes / _MEGABYTE:,.0f} MB"
+        for one in section.cells
+    ]
+    return [*found, f"the sweep: peak {section.peak_bytes / _MEGABYTE:,.0f} MB"]
 
 
 def _floors(section: AdapterSection) -> list[str]:

@@ -294,6 +294,33 @@ def runs(
     return _measure(["runs"], size=size, device="cpu", pairs=pairs, output=output)
 
 
+@bench.command
+def sweep(
+    *,
+    output: Path | None = None,
+    size: Size = "124m",
+    device: str = "cpu",
+    pairs: int | None = None,
+) -> int:
+    """Time a sweep of 16 cells beside one `lm_eval --model hf` process for every cell.
+
+    One process of the other command is run in every round, on a folder that the sweep saved, and
+    stands for all 16; its answers are compared with the sweep's.
+
+    Parameters
+    ----------
+    output
+        File that the section joins; without it the JSON goes to stdout.
+    size
+        124m: a model of 16 million parameters, two minutes a round; tiny: a rehearsal.
+    device
+        cpu, cuda or cuda:N.
+    pairs
+        Rounds; 3 by default.
+    """
+    return _measure(["sweep"], size=size, device=device, pairs=pairs or 3, output=output)
+
+
 def _measure(
     sections: "list[AnySection]", *, size: Size, device: str, pairs: int | None, output: Path | None
 ) -> int:

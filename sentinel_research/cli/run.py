@@ -1,12 +1,12 @@
 """`sentinel run`: resolve a recipe, show it (`--dry-run`) or run it, and print the result."""
 
-import os
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from sentinel_research import distributed
 from sentinel_research.cli.sweep import Chosen, ending, sweep
+from sentinel_research.process import prepare_process as prepare_process
 from sentinel_research.progress import Live, Plain, Progress, Silent
 from sentinel_research.recipe import ResolvedRecipe, load_recipe
 
@@ -52,7 +52,7 @@ def carry_out(
         from sentinel_research.dry_run import dry_run as describe
 
         print(_origins(resolved))
-        preview = describe(resolved.recipe)
+        preview = describe(resolved.recipe, output)
         print(preview.text)
         return 1 if preview.num_failed else 0
     if resolved.recipe.sweep is not None:
@@ -76,22 +76,6 @@ def shown_progress(*, quiet: bool) -> AbstractContextManager[Progress]:
     if quiet or not distributed.is_main():
         return nullcontext(Silent())
     return Live() if sys.stderr.isatty() else nullcontext(Plain())
-
-
-def prepare_process() -> None:
-    """Settings that libraries read when they are first imported."""
-    # one live display at a time: their bars are off, and the record keeps the facts
-    for name in (
-        "TQDM_DISABLE",
-        "HF_HUB_DISABLE_PROGRESS_BARS",
-        "HF_DATASETS_DISABLE_PROGRESS_BARS",
-    ):
-        os.environ.setdefault(name, "1")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    # the profiler's own lines about its start and end
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
-    # waiting threads that spin make a shared machine six times slower, and cost 20 % on an idle one
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def _origins(resolved: ResolvedRecipe) -> str:

@@ -32,7 +32,9 @@ from sentinel_research.evaluation.arguments import (
 from sentinel_research.evaluation.coverage import Coverage
 from sentinel_research.evaluation.limits import check_limits, counted_cuts
 from sentinel_research.evaluation.perplexity import RollingLogLikelihood
+from sentinel_research.evaluation.questions import Encodings
 from sentinel_research.evaluation.request_cache import refuse_request_cache
+from sentinel_research.evaluation.scores.long_answers import Request
 from sentinel_research.evaluation.scoring_lm import DEFAULT_KV_CACHE_MIB, ScoringLM
 from sentinel_research.evaluation.writing.answers import answer
 from sentinel_research.specs import ModelSpec, PruneSpec
@@ -55,7 +57,8 @@ class SentinelLM(ScoringLM):
         prune: Scorer; the model is pruned after loading, as `prune_fraction` and the other
             arguments of `evaluation.arguments` say. `allow_lossy_tokenizer=True` scores texts that
             the tokenizer cannot represent whole, `quiet=True` shows no progress bars,
-            `kv_cache_mib=N` bounds what is kept of beginnings that requests share (0: none);
+            `kv_cache_mib=N` bounds what is kept of beginnings that requests share (0: none),
+            `encodings` are those of another model that is asked the same;
             `bits=16|8|4` holds the projections in so many bits, after the pruning, and 32 takes
             float32; `activations=float` rounds nothing else, see docs/precision.md.
         **kwargs: Everything else goes to HFLM.
@@ -96,6 +99,7 @@ class SentinelLM(ScoringLM):
         self._allow_lossy_tokenizer = bool(kwargs.pop("allow_lossy_tokenizer", False))
         self._quiet = bool(kwargs.pop("quiet", False))
         self._kept_bytes = kept_bytes(kwargs.pop("kv_cache_mib", DEFAULT_KV_CACHE_MIB))
+        self._encodings = kwargs.pop("encodings", None) or Encodings()
         self._ways = Counter[str]()
         self.answers_of: str | None = None
         refuse_request_cache()
@@ -251,13 +255,9 @@ class SentinelLM(ScoringLM):
                 leave words out, or if the pruning was calibrated on it.
         """
         self._check_calibration(requests)
-        windows: list[tuple[None, list[int], list[int]]] = []
-        counts = []
-        for request in requests:
-            (text,) = request.args
-            found = list(self._rolling_windows(text))
-            windows.extend((None, context, target) for context, target in found)
-            counts.append(len(found))
+        kind = ("rolling", self.max_length, self._allow_lossy_tokenizer, *self._settings())
+        asked = self._encodings.equal(kind, tuple(request.args for request in requests))
+        windows, counts = self._encodings.once(kind, asked, lambda: self._all_windows(requests))
         scored = self._loglikelihood_tokens(windows, disable_tqdm=disable_tqdm)
         results: list[float] = []
         start = 0
@@ -271,6 +271,17 @@ class SentinelLM(ScoringLM):
             )
             start += count
         return results
+
+    def _all_windows(self, requests: list[Instance]) -> tuple[list[Request], list[int]]:
+        """The windows of all texts, and how many each has."""
+        windows: list[Request] = []
+        counts = []
+        for request in requests:
+            (text,) = request.args
+            found = list(self._rolling_windows(text))
+            windows.extend((None, context, target) for context, target in found)
+            counts.append(len(found))
+        return windows, counts
 
     @property
     def prefix_token_id(self) -> int:

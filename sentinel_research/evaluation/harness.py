@@ -13,6 +13,7 @@ from sentinel_research.data.task_documents import evaluated_provenance
 from sentinel_research.data.tasks import find_tasks
 from sentinel_research.errors import SentinelError
 from sentinel_research.evaluation.perplexity import RollingLogLikelihood
+from sentinel_research.evaluation.questions import Questions
 from sentinel_research.evaluation.samples import write_samples
 from sentinel_research.record import EvaluationReport, Measurement
 from sentinel_research.specs import EvalSpec
@@ -25,7 +26,12 @@ _ASKED = ("doc_hash", "prompt_hash", "target_hash")
 
 
 def evaluate(
-    model: Any, tokenizer: Any, spec: EvalSpec, *, samples_folder: Path | None = None
+    model: Any,
+    tokenizer: Any,
+    spec: EvalSpec,
+    *,
+    samples_folder: Path | None = None,
+    questions: Questions | None = None,
 ) -> EvaluationReport:
     """Measure a model with lm-eval; all processes of a run call this together.
 
@@ -35,6 +41,7 @@ def evaluate(
         spec: Tasks and limits.
         samples_folder: Where per-document samples go (`samples_TASK.jsonl`, or `.parquet` if there
             are many), and written texts; None keeps none.
+        questions: What was made for other models that were asked the same; none by default.
 
     Returns:
         Every metric with its standard error, lm-eval's own results verbatim, the samples, and the
@@ -59,9 +66,12 @@ def evaluate(
         add_bos_token=spec.add_bos_token,
         allow_lossy_tokenizer=spec.allow_lossy_tokenizer,
         quiet=True,
+        encodings=questions.encodings(tokenizer) if questions is not None else None,
     )
     with answering(lm, spec.cache) as answered:
-        report = evaluate_lm(answered, spec, lm.max_length, samples_folder=samples_folder)
+        report = evaluate_lm(
+            answered, spec, lm.max_length, samples_folder=samples_folder, questions=questions
+        )
     report.answers_of = lm.answers_of
 
     def rest() -> None:
@@ -82,7 +92,12 @@ def evaluate(
 
 
 def evaluate_lm(
-    lm: Any, spec: EvalSpec, max_length: int, *, samples_folder: Path | None = None
+    lm: Any,
+    spec: EvalSpec,
+    max_length: int,
+    *,
+    samples_folder: Path | None = None,
+    questions: Questions | None = None,
 ) -> EvaluationReport:
     """Measure anything that lm-eval knows as a model.
 
@@ -91,6 +106,7 @@ def evaluate_lm(
         spec: Tasks and limits.
         max_length: Tokens that it reads at once, for the report.
         samples_folder: See `evaluate`.
+        questions: See `evaluate`.
 
     Raises:
         UsageError, DataError: see `evaluate`.
@@ -98,7 +114,8 @@ def evaluate_lm(
     from lm_eval.evaluator import evaluate as lm_evaluate
 
     start = time.perf_counter()
-    tasks = _load_tasks(spec)
+    questions = questions or Questions()
+    tasks = questions.tasks(spec.fingerprint(), lambda: _load_tasks(spec))
     results = lm_evaluate(
         lm, tasks, limit=spec.limit, bootstrap_iters=_BOOTSTRAP_SAMPLES, log_samples=True
     )

@@ -14,6 +14,7 @@ from sentinel_research import distributed
 from sentinel_research.evaluation.answer_cache import KeptScores
 from sentinel_research.evaluation.caches import goes_on
 from sentinel_research.evaluation.limits import check_lengths, counted_cuts
+from sentinel_research.evaluation.questions import Encodings
 from sentinel_research.evaluation.scores.batch_size import BatchSize
 from sentinel_research.evaluation.scores.division import divided
 from sentinel_research.evaluation.scores.long_answers import Request, split_answers
@@ -39,6 +40,8 @@ class ScoringLM(HFLM):
     _has_parts_of_layers = False
     _kept_bytes: float = DEFAULT_KV_CACHE_MIB * 2**20
     _tokens: Mapping[str, list[int]] = MappingProxyType({})
+    _encodings: Encodings
+    """What other models with this tokenizer that are asked the same need not make again."""
     scoring: dict[str, Any] | None = None
     """How the last log-likelihoods were computed, for the record."""
 
@@ -51,11 +54,30 @@ class ScoringLM(HFLM):
         self, requests: list[Instance], disable_tqdm: bool = False
     ) -> list[tuple[float, bool]]:
         """HFLM's, with every text encoded once, all in one call."""
+        kind = ("loglikelihood", *self._settings())
+        asked = self._encodings.equal(kind, tuple(request.args for request in requests))
+        encoded: list[Request] = self._encodings.once(kind, asked, lambda: self._pairs(requests))
+        return self._loglikelihood_tokens(encoded, disable_tqdm)
+
+    def _settings(self) -> tuple[Any, ...]:
+        """What changes the tokens of a text, beside the tokenizer."""
+        return self.add_bos_token, self.custom_prefix_token_id, self.backend
+
+    def _pairs(self, requests: list[Instance]) -> list[Request]:
+        """The tokens of every request, by HFLM's own rules."""
         self._tokens = self._encoded({one for request in requests for one in _texts(*request.args)})
+        found: list[Request] = []
+
+        def note(pairs: list[Request], **_: Any) -> list[Any]:
+            found.extend(pairs)
+            return []
+
+        self._loglikelihood_tokens = note  # type: ignore[assignment, method-assign]
         try:
-            return super().loglikelihood(requests, disable_tqdm=disable_tqdm)
+            super().loglikelihood(requests, disable_tqdm=True)
         finally:
-            del self._tokens
+            del self._tokens, self._loglikelihood_tokens
+        return found
 
     def tok_encode(
         self,
@@ -85,7 +107,10 @@ class ScoringLM(HFLM):
         self, requests: list[Any], disable_tqdm: bool = False, override_bs: int | None = None
     ) -> list[tuple[float, bool]]:
         check_lengths(requests, self.max_length)
-        pieces = split_answers(requests, self.max_length)
+        size = self.max_length
+        pieces = self._encodings.once(
+            ("pieces", size), requests, lambda: split_answers(requests, size)
+        )
         if self.backend != "causal":
             with counted_cuts():
                 scores = super()._loglikelihood_tokens(
@@ -98,17 +123,23 @@ class ScoringLM(HFLM):
         self, requests: Sequence[Request], is_quiet: bool, batch_size: int | None
     ) -> list[Score]:
         """The scores of requests that fit the model."""
-        asked = [self._cut(context, target) for _, context, target in requests]
+        asked = self._encodings.once(
+            ("asked", self.max_length),
+            requests,
+            lambda: [self._cut(context, target) for _, context, target in requests],
+        )
         # in this order neighbours have most in common
-        distinct = sorted(set(asked))
+        distinct = self._encodings.once("distinct", asked, lambda: sorted(set(asked)))
+        costs = self._encodings.once("costs", distinct, lambda: new_tokens(distinct))
         kept = KeptScores(self.cache_hook.dbdict, requests, asked)
 
         def answer(part: range) -> list[Any]:
-            own = self._own_scores([distinct[one] for one in part], is_quiet, batch_size, kept)
+            mine = self._encodings.once(part, distinct, lambda: [distinct[one] for one in part])
+            own = self._own_scores(mine, is_quiet, batch_size, kept)
             # as text, which keeps all digits and what is no number
             return [[value.hex(), greedy] for value, greedy in own]
 
-        told = self._divided(new_tokens(distinct), distinct, answer)
+        told = self._divided(costs, distinct, answer)
         scores = [(float.fromhex(value), greedy) for value, greedy in told]
         found = dict(zip(distinct, scores, strict=True))
         return [found[one] for one in asked]
@@ -123,16 +154,19 @@ class ScoringLM(HFLM):
 
     def _own_scores(
         self,
-        asked: Sequence[Continuation],
+        asked: list[Continuation],
         is_quiet: bool,
         batch_size: int | None,
         kept: KeptScores,
     ) -> list[Score]:
         """The scores that this process computes, or has kept; each is kept once it is known."""
         known = kept.known()
-        missing = [one for one in asked if one not in known]
+        missing = [one for one in asked if one not in known] if known else asked
         caches = PathCaches(self.model) if self.shares_beginnings else None
-        trees = reading_trees(missing, shares=caches is not None)
+        shares = caches is not None
+        trees = self._encodings.once(
+            ("trees", shares), missing, lambda: reading_trees(missing, shares=shares)
+        )
         size = BatchSize(batch_size, batch_size) if batch_size else BatchSize.of(self)
         limits = Limits(size, self._pass_tokens(), self._kept_bytes)
         head = self.model.get_output_embeddings()

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from sentinel_research.evaluation.questions import Questions
 from sentinel_research.progress import Progress
 from sentinel_research.record import RunRecord
 from sentinel_research.sweep.plan import Batch, SweptModel
@@ -62,13 +63,20 @@ class InProcess:
         progress: Progress,
     ) -> Iterator[Finished]:
         """See Executor; files are written where they belong."""
+        questions = Questions()
         for batch in todo:
             model = models[batch.model]
             asked = set(batch.cells)
             cells = [cell for cell in model.cells if cell.id in asked]
             store = stores[batch.model]
             work = ModelWork(
-                model.recipe, store.index, cells, model.folder, progress, store.write_index
+                model.recipe,
+                store.index,
+                cells,
+                model.folder,
+                progress,
+                store.write_index,
+                questions,
             )
             for record in work.records():
                 yield Finished(batch.model, record, {})

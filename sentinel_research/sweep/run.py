@@ -63,6 +63,7 @@ def run_sweep(
     *,
     executor: Executor | None = None,
     progress: Progress | None = None,
+    reports: bool = True,
 ) -> Swept:
     """Run a sweep, or go on with it: cells that failed are begun again, those done are left alone.
 
@@ -71,6 +72,7 @@ def run_sweep(
         output: Its folder; `runs/NAME-FINGERPRINT` by default.
         executor: Who computes; this process by default.
         progress: Who is told about progress.
+        reports: Whether the joined report of every model is written at the end.
 
     Raises:
         UsageError: for a request that cannot be carried out, or a folder of another recipe.
@@ -95,7 +97,7 @@ def run_sweep(
             name: CellStore(one.folder, one.recipe, one.cells) for name, one in models.items()
         }
         num_computed = _compute(recipe, models, stores, executor, progress)
-        return _concluded(folder, models, stores, num_computed, progress)
+        return _concluded(folder, models, stores, num_computed, progress if reports else None)
 
 
 def _compute(
@@ -159,9 +161,9 @@ def _concluded(
     models: Mapping[str, SweptModel],
     stores: Mapping[str, CellStore],
     num_computed: int,
-    progress: Progress,
+    told: Progress | None,
 ) -> Swept:
-    """What the cells of each model show together, as its report; and what failed."""
+    """What the cells of each model show together, as its report if anybody is told; what failed."""
     from sentinel_research.reporting import report
 
     failures: list[Failure] = []
@@ -184,10 +186,12 @@ def _concluded(
         for part in ("load", "datasets", "checks", "study"):
             setattr(index, part, getattr(joined, part))
         index.finished_at = now()
-        if num_computed or not (model.folder / "report.html").exists():
+        if num_computed:
             stores[name].write_index()
-            report(model.folder)
-        progress.say(f"report: {model.folder / 'report.html'}")
+        if told is not None:
+            if num_computed or not (model.folder / "report.html").exists():
+                report(model.folder)
+            told.say(f"report: {model.folder / 'report.html'}")
     return Swept(
         folder,
         tuple(model.folder for model in models.values()),

@@ -1,21 +1,33 @@
 """Computing the cells of one model in this process, each into a record of its own."""
 
+import os
 import platform
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from sentinel_research.cell_plan import DENSE, PlannedCell
 from sentinel_research.cells import Prepared, run_cell
 from sentinel_research.errors import SentinelError, StorageError
+from sentinel_research.evaluation.questions import Questions
 from sentinel_research.files import is_full
-from sentinel_research.inputs import define_inputs, record_inputs
+from sentinel_research.inputs import record_inputs
 from sentinel_research.memory import high_water
 from sentinel_research.preparation import prepare
 from sentinel_research.progress import Progress
 from sentinel_research.record import CELLS_FOLDER, CellOf, CellRecord, RunRecord, now
 from sentinel_research.specs import Recipe
+
+
+class _Taken(NamedTuple):
+    """What a cell took."""
+
+    started_at: str
+    seconds: float
+    processor_seconds: float
+    peak_bytes: int | None
 
 
 class ModelWork:
@@ -28,6 +40,7 @@ class ModelWork:
         folder: Of the model; files of a cell go to its own folder in it.
         progress: Who is told about trainings.
         kept: Writes the record, once the model was trained.
+        questions: What the cells of all models are asked.
     """
 
     def __init__(
@@ -38,7 +51,9 @@ class ModelWork:
         folder: Path,
         progress: Progress,
         kept: Callable[[], object],
+        questions: Questions,
     ) -> None:
+        self._questions = questions
         self._kept = kept
         self._recipe, self._base, self._cells = recipe, base, cells
         self._folder, self._progress = folder, progress
@@ -55,6 +70,15 @@ class ModelWork:
         for planned in self._cells:
             yield self._computed(planned)
 
+    def record_of(self, cell: str) -> RunRecord:
+        """The record of one of the cells.
+
+        Raises:
+            StorageError: if a file cannot be written.
+        """
+        (planned,) = (one for one in self._cells if one.id == cell)
+        return self._computed(planned)
+
     def _computed(self, planned: PlannedCell) -> RunRecord:
         started_at, wall, processor = now(), time.perf_counter(), time.process_time()
         cell, peaks = planned.new_record, []
@@ -69,26 +93,11 @@ class ModelWork:
             if is_full(error) or isinstance(error, StorageError):
                 raise self._storage(error) from error
             cell.status, cell.error = "failed", _described(error)
-        where = f"{CELLS_FOLDER}/{cell.id}/"
-        return self._base.model_copy(
-            update={
-                "cells": [cell.moved(out_of=where)],
-                "status": cell.status,
-                "error": cell.error,
-                "started_at": started_at,
-                "finished_at": now(),
-                "train": None,
-                "cell_of": CellOf(
-                    run="../..",
-                    dense=None if planned.id == DENSE else f"../{DENSE}",
-                    kind=planned.kind,
-                    seconds=time.perf_counter() - wall,
-                    processor_seconds=time.process_time() - processor,
-                    peak_memory_bytes=max(filter(None, peaks), default=None),
-                    computed_on=platform.node(),
-                ),
-            }
-        )
+        taken = _Taken(
+            started_at, time.perf_counter() - wall, time.process_time() - processor,
+            max(filter(None, peaks), default=None),
+        )  # fmt: skip
+        return _record(self._base, planned, cell, taken)
 
     def _ready(self) -> Prepared:
         """What all cells share; where it cannot be had, every cell fails for that reason."""
@@ -96,7 +105,6 @@ class ModelWork:
             raise SentinelError(self._refusal)
         if self._prepared is None:
             try:
-                define_inputs(self._recipe)
                 self._prepared = prepare(
                     self._recipe,
                     list(self._cells),
@@ -104,6 +112,7 @@ class ModelWork:
                     self._folder,
                     self._progress,
                     self._kept,
+                    self._questions,
                 )
             except StorageError:
                 raise
@@ -128,6 +137,41 @@ class ModelWork:
             f"cannot write below {self._folder}: {error}",
             "free space or choose another folder with --output; the same command resumes",
         )
+
+
+def failed_record(base: RunRecord, planned: PlannedCell, error: str) -> RunRecord:
+    """The record of a cell of which nothing came back.
+
+    Args:
+        base: See ModelWork.
+        planned: The cell.
+        error: Why.
+    """
+    cell = planned.new_record
+    cell.status, cell.error = "failed", error
+    return _record(base, planned, cell, _Taken(now(), 0.0, 0.0, None))
+
+
+def _record(base: RunRecord, planned: PlannedCell, cell: CellRecord, taken: _Taken) -> RunRecord:
+    return base.model_copy(
+        update={
+            "cells": [cell.moved(out_of=f"{CELLS_FOLDER}/{cell.id}/")],
+            "status": cell.status,
+            "error": cell.error,
+            "started_at": taken.started_at,
+            "finished_at": now(),
+            "train": None,
+            "cell_of": CellOf(
+                run="../..",
+                dense=None if planned.id == DENSE else f"../{DENSE}",
+                kind=planned.kind,
+                seconds=taken.seconds,
+                processor_seconds=taken.processor_seconds,
+                peak_memory_bytes=taken.peak_bytes,
+                computed_on=f"{platform.node()}, process {os.getpid()}",
+            ),
+        }
+    )
 
 
 def _described(error: Exception) -> str:

@@ -14,6 +14,7 @@ FLOORS = {
     "machine": 0,
     "memory": 0,
     "paired": 0,
+    "process": 0,
     "progress": 0,
     "recipe": 0,
     "record": 0,
