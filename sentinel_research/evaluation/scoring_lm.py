@@ -72,11 +72,15 @@ class ScoringLM(HFLM):
             found.extend(pairs)
             return []
 
+        # whoever watches what is asked goes on doing so afterwards
+        watched = vars(self).pop("_loglikelihood_tokens", None)
         self._loglikelihood_tokens = note  # type: ignore[assignment, method-assign]
         try:
             super().loglikelihood(requests, disable_tqdm=True)
         finally:
             del self._tokens, self._loglikelihood_tokens
+            if watched is not None:
+                vars(self)["_loglikelihood_tokens"] = watched
         return found
 
     def tok_encode(

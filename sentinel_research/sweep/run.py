@@ -156,6 +156,13 @@ def _tell(model: SweptModel, record: RunRecord, progress: Progress) -> None:
         progress.say(f"{model.label(cell.id)}: {said}")
 
 
+def write_report(folder: Path) -> None:
+    """Write the joined report of one model; what draws is loaded now."""
+    from sentinel_research.reporting import report
+
+    report(folder)
+
+
 def _concluded(
     folder: Path,
     models: Mapping[str, SweptModel],
@@ -164,8 +171,6 @@ def _concluded(
     told: Progress | None,
 ) -> Swept:
     """What the cells of each model show together, as its report if anybody is told; what failed."""
-    from sentinel_research.reporting import report
-
     failures: list[Failure] = []
     checks: list[str] = []
     num_cells = num_done = 0
@@ -190,7 +195,7 @@ def _concluded(
             stores[name].write_index()
         if told is not None:
             if num_computed or not (model.folder / "report.html").exists():
-                report(model.folder)
+                write_report(model.folder)
             told.say(f"report: {model.folder / 'report.html'}")
     return Swept(
         folder,

@@ -75,7 +75,7 @@ class CellStore:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, content)
         # the record comes last: where it is, all that it speaks of is there
-        record.write(own)
+        record.write(own, indent=None)
         self.statuses[cell.id] = cell.status
         return True
 

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.xdist_group("sweep")
 @pytest.fixture(autouse=True)
 def _no_drawings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures take most of the time of a tiny sweep; those of `finished` are drawn."""
-    monkeypatch.setattr("sentinel_research.reporting.report", lambda folder: None)
+    monkeypatch.setattr("sentinel_research.sweep.run.write_report", lambda folder: None)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "sentinel_research"
 FLOORS = {
+    "cell_record": 0,
     "distributed": 0,
     "environment": 0,
     "errors": 0,
