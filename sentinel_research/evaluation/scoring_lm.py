@@ -57,7 +57,7 @@ class ScoringLM(HFLM):
         kind = ("loglikelihood", *self._settings())
         asked = self._encodings.equal(kind, tuple(request.args for request in requests))
         encoded: list[Request] = self._encodings.once(kind, asked, lambda: self._pairs(requests))
-        return self._loglikelihood_tokens(encoded, disable_tqdm)
+        return self._loglikelihood_tokens(encoded, disable_tqdm=disable_tqdm)
 
     def _settings(self) -> tuple[Any, ...]:
         """What changes the tokens of a text, beside the tokenizer."""
@@ -73,14 +73,14 @@ class ScoringLM(HFLM):
             return []
 
         # whoever watches what is asked goes on doing so afterwards
-        watched = vars(self).pop("_loglikelihood_tokens", None)
+        watched = self.__dict__.pop("_loglikelihood_tokens", None)
         self._loglikelihood_tokens = note  # type: ignore[assignment, method-assign]
         try:
             super().loglikelihood(requests, disable_tqdm=True)
         finally:
             del self._tokens, self._loglikelihood_tokens
             if watched is not None:
-                vars(self)["_loglikelihood_tokens"] = watched
+                self.__dict__["_loglikelihood_tokens"] = watched
         return found
 
     def tok_encode(
