@@ -1,6 +1,6 @@
 """Which model to start from, and how to train one."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 from typing_extensions import Self
@@ -17,6 +17,8 @@ class ModelSpec(Spec):
     """Which model to start from: a checkpoint, or an architecture to train from scratch.
 
     Neither is what the architectures of a comparison share."""
+
+    YOUNGER: ClassVar[frozenset[str]] = frozenset({"bits", "activations"})
 
     pretrained: str | None = None
     """Local folder or hub id of a causal LM. Exclusive with `architecture`."""

@@ -1,6 +1,6 @@
 """One pruning, and the prunings that a recipe compares."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 from typing_extensions import Self
@@ -89,6 +89,8 @@ class PruneSpec(Spec):
 
 class PruneVariant(Spec):
     """What one variant of a grid does otherwise; null keeps the grid's own."""
+
+    YOUNGER: ClassVar[frozenset[str]] = frozenset({"form"})
 
     scorers: list[str] | None = None
     """See PruneGrid."""

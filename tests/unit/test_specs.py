@@ -290,3 +290,9 @@ def test_variant_that_makes_no_sense_is_refused_with_the_recipe() -> None:
 def test_rounding_belongs_to_weights_that_are_loaded() -> None:
     with pytest.raises(ValidationError, match="`quantise` rounds the weights of `pretrained`"):
         ModelSpec(architecture="gpt2", quantise={"bits": 4})
+
+
+def test_younger_field_counts_only_where_it_is_not_at_its_default() -> None:
+    plain = ModelSpec(pretrained="a")
+    assert ModelSpec(pretrained="a", bits=None).fingerprint() == plain.fingerprint()
+    assert ModelSpec(pretrained="a", bits=8).fingerprint() != plain.fingerprint()
