@@ -17,16 +17,19 @@ https://arxiv.org/abs/2206.01861.
 
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int8
 from torch import Tensor
 
 from sentinel_research.ops.low_bits.engine import fbgemm, has_fbgemm
+from sentinel_research.ops.low_bits.kernel import from_grids, on_grids
+from sentinel_research.ops.threads import share
 
 ACTIVATION_LEVELS = 127
 """Steps between the least and the largest entry of a row."""
 # the step of rows of one value, whose numbers are all 0
-_SMALLEST_STEP = 2.0**-100
+_SMALLEST_STEP = np.float32(2.0**-100)
 
 
 def has_int8_products() -> bool:
@@ -45,9 +48,11 @@ class _Rows(NamedTuple):
 
 def _on_grids(x: Float32[Tensor, "rows inputs"]) -> _Rows:
     # a row that is not finite gets a step that is not, and so do all of its outputs
-    low, high = x.aminmax(dim=-1, keepdim=True)
-    steps = (high - low).div_(ACTIVATION_LEVELS).clamp_(min=_SMALLEST_STEP)
-    return _Rows(x.sub(low).div_(steps), steps, low)
+    rows = x.detach().contiguous()
+    found = _Rows(torch.empty_like(rows), rows.new_empty(len(x), 1), rows.new_empty(len(x), 1))
+    arrays = [tensor.numpy() for tensor in (rows, *found)]
+    share(on_grids, len(x), x.numel(), *arrays, np.float32(ACTIVATION_LEVELS), _SMALLEST_STEP)
+    return found
 
 
 def rounded_rows(x: Float32[Tensor, "rows inputs"]) -> Float32[Tensor, "rows inputs"]:
@@ -58,8 +63,9 @@ def rounded_rows(x: Float32[Tensor, "rows inputs"]) -> Float32[Tensor, "rows inp
         >>> rounded_rows(torch.tensor([[0.0, 0.4, 126.6, 127.0]])).tolist()
         [[0.0, 0.0, 127.0, 127.0]]
     """
-    numbers, steps, low = _on_grids(x)
-    return numbers.round_() * steps + low
+    low, high = x.aminmax(dim=-1, keepdim=True)
+    steps = ((high - low) / ACTIVATION_LEVELS).clamp(min=float(_SMALLEST_STEP))
+    return ((x - low) * (1 / steps)).round_() * steps + low
 
 
 class PackedInt8:
@@ -104,7 +110,8 @@ def times_int8(
 ) -> Float32[Tensor, "rows outputs"]:
     """Rounded rows times the transposed weights, plus the bias, in float32."""
     numbers, steps, low = _on_grids(x.float())
-    rest = low * packed.sums
-    if bias is not None:
-        rest += bias
-    return rest.addcmul_(packed.times(numbers), steps)
+    found = packed.times(numbers)
+    added = torch.zeros_like(packed.sums) if bias is None else bias.detach().float()
+    arrays = [tensor.numpy() for tensor in (found, steps, low, packed.sums, added)]
+    share(from_grids, len(x), found.numel(), *arrays)
+    return found

@@ -32,15 +32,47 @@ def four_bits(first, stop, x, packed, steps, y, half, size):
     weights = np.zeros(num_groups * size + 1, np.float32)
     for output in range(first, stop):
         for group in range(num_groups):
-            step, start, byte = steps[output, group], group * size, group * half
+            step, start = steps[output, group], group * size
+            # slices: with sums as indices the loops do not become vector code
+            both = packed[output, group * half : (group + 1) * half]
+            low, high = weights[start : start + half], weights[start + half : start + 2 * half]
             for place in range(half):
-                low = np.int32(packed[output, byte + place] & 15) - np.int32(8)
-                weights[start + place] = np.float32(low) * step
+                low[place] = np.float32(np.int32(both[place] & 15) - np.int32(8)) * step
             for place in range(half):
-                high = np.int32(packed[output, byte + place] >> 4) - np.int32(8)
-                weights[start + half + place] = np.float32(high) * step
+                high[place] = np.float32(np.int32(both[place] >> 4) - np.int32(8)) * step
         for row in range(num_rows):
             total = np.float32(0)
             for place in range(num_inputs):
                 total += weights[place] * x[row, place]
             y[row, output] = total
+
+
+@compiled(_SUMS)
+def on_grids(first, stop, x, numbers, steps, low, levels, smallest):
+    """Rows `first` to `stop` as numbers from 0 to `levels`, not rounded; see `int8_rows`."""
+    num_inputs = x.shape[1]
+    for row in range(first, stop):
+        least = largest = x[row, 0]
+        # a sum is NaN or infinite where any entry is; comparisons would pass over NaN
+        total = np.float32(0)
+        for place in range(num_inputs):
+            value = x[row, place]
+            least = min(least, value)
+            largest = max(largest, value)
+            total += value * np.float32(0)
+        step = max((largest - least) / levels, smallest) + total
+        steps[row, 0], low[row, 0] = step, least
+        inverse = np.float32(1) / step
+        for place in range(num_inputs):
+            numbers[row, place] = (x[row, place] - least) * inverse
+
+
+@compiled(("contract", "nsz"))
+def from_grids(first, stop, products, steps, low, sums, bias):
+    """`products[t, o] steps[t] + low[t] sums[o] + bias[o]` for rows `first` to `stop`, in place."""
+    num_outputs = products.shape[1]
+    for row in range(first, stop):
+        step, least = steps[row, 0], low[row, 0]
+        for output in range(num_outputs):
+            rest = least * sums[output] + bias[output]
+            products[row, output] = products[row, output] * step + rest

@@ -61,6 +61,10 @@ def times_stored(
     if x.device.type == "cpu" and len(x) <= FEW_ROWS:
         return _few_rows(x, stored, steps, group_size)
     num_outputs, num_inputs = len(stored), x.shape[1]
+    if stored.dtype == torch.int8 and stored.numel() <= _WIDENED_AT_A_TIME:
+        # whole numbers up to 127 are exact in every float type
+        product = torch.mm(x, stored.to(x.dtype).T)
+        return product.mul_(steps[:, 0].to(x.dtype))
     y = x.new_empty(len(x), num_outputs)
     at_a_time = max(1, _WIDENED_AT_A_TIME // num_inputs)
     for start in range(0, num_outputs, at_a_time):
