@@ -181,6 +181,9 @@ def test_held_bytes_are_those_of_all_tensors() -> None:
     report = store_small(copy.deepcopy(model), WAYS["int8"])
     assert report.weight_bytes == weights + 4 * outputs + rest
     assert report.weight_bytes_before == 4 * weights + rest
+    # FBGEMM's own sums, zeros and steps of every output, and ours
+    packed = store_small(copy.deepcopy(model), WAYS["int8_both"])
+    assert packed.weight_bytes == weights + 5 * 4 * outputs + rest
     stored = copy.deepcopy(model)
     found = store_small(stored, 4)
     tensors = {id(t): t for t in (*stored.parameters(), *stored.buffers())}.values()
