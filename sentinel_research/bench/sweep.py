@@ -18,20 +18,20 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from sentinel_research.bench.machine import Watch
 from sentinel_research.bench.models import SCALES, describe, gpt2_of
 from sentinel_research.bench.schema import SweepCell, SweepSection
 from sentinel_research.bench.schema_base import Size
-from sentinel_research.bench.timing import Sample, compare
 from sentinel_research.data import tasks
 from sentinel_research.errors import SentinelError
 from sentinel_research.evaluation import read_samples
+from sentinel_research.machine import Watch
 from sentinel_research.models import save
 from sentinel_research.models.tiny import byte_tokenizer
 from sentinel_research.recipe import parse
 from sentinel_research.record import Check, RunRecord
 from sentinel_research.specs import Recipe
 from sentinel_research.sweep import run_sweep
+from sentinel_research.timing import Sample, compare
 
 MIN_SPEEDUP = 8.0
 """Times as fast as one process a cell."""

@@ -22,6 +22,8 @@ from sentinel_research.record import RunRecord
 from sentinel_research.specs import PruneSpec
 from tests.cli.conftest import refused
 
+pytestmark = pytest.mark.xdist_group("precision")
+
 ROOT = Path(__file__).parents[2]
 FLAGS = ["--tasks", "sentinel_synthetic", "--limit", "2", "--max_length", "32", "--quiet"]
 

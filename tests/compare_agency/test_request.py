@@ -1,5 +1,6 @@
 """Every flag changes what is done, and what cannot be done is refused with what works."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -41,7 +42,6 @@ def _value(content: Any, key: str) -> Any:
         (["--max_length", "32"], "evaluate.max_length", 32),
         (["--seed", "5"], "evaluate.generation.seed", 5),
         (["--seed", "5"], "prune.calibration.seed", 5),
-        (["--data", "/tmp"], "data", "/tmp"),
     ],
 )
 def test_flag_changes_what_is_measured(
@@ -53,6 +53,17 @@ def test_flag_changes_what_is_measured(
     ]
     assert _value(recipes[0], key) == expected
     assert _value(recipes[1], key) != expected
+
+
+def test_data_is_the_mirror_of_models_and_text(
+    plain_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    used: list[Path] = []
+    monkeypatch.setattr("sentinel_research.data.mirror.use_mirror", used.append)
+    request = AgencyComparisonRequest(model_name=str(plain_folder), data=tmp_path, num_tokens=4)
+    check_request(request)
+    assert used == [tmp_path]
+    assert measuring_recipe(request, "plain", 0, 1.0).data == str(tmp_path)
 
 
 def test_device_is_that_of_both_models(asked: Asked) -> None:

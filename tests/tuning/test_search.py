@@ -1,8 +1,6 @@
 """What a search proposes, when it gives a trial up, and what it spent."""
 
-import hashlib
 import importlib.util
-import json
 
 import pytest
 
@@ -128,8 +126,6 @@ def test_search_without_architectures_is_refused() -> None:
 
 def test_recipe_without_a_search_is_the_request_that_it_was() -> None:
     recipe = load_recipe("demo").recipe
-    before = recipe.model_dump(mode="json", exclude={"tune", *recipe.CHANGES_NO_NUMBER})
-    assert "tune" not in before
-    expected = hashlib.sha256(json.dumps(before, sort_keys=True).encode()).hexdigest()[:16]
-    assert recipe.fingerprint() == expected
+    # that of every record before there was a search
+    assert recipe.fingerprint() == "9e7872edfe01e446"
     assert tiny_recipe().fingerprint() != tiny_recipe("tune.seed=1").fingerprint()

@@ -63,8 +63,10 @@ def test_unknown_key_of_a_variant_is_named_with_what_is_accepted(
     recipe_file: Path, name: str
 ) -> None:
     overrides = ["prune.scorers=[random]", "prune.fractions=[0.5]"]
-    with pytest.raises(UsageError, match=rf"unknown key `prune\.variants\.{name}\.form`") as caught:
-        load_recipe(str(recipe_file), [*overrides, f"prune.variants={{{name}: {{form: mask}}}}"])
+    with pytest.raises(
+        UsageError, match=rf"unknown key `prune\.variants\.{name}\.seeds`"
+    ) as caught:
+        load_recipe(str(recipe_file), [*overrides, f"prune.variants={{{name}: {{seeds: [1]}}}}"])
     assert "min_per_layer" in caught.value.hint
     assert "save_models" not in caught.value.hint
 
