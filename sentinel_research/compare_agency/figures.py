@@ -190,6 +190,7 @@ def _draw_radar(results: AgencyResults, shares: Sequence[tuple[str, str, float]]
             pairs = zip(metrics, values, strict=True)
             words.append(f"{arm}: {', '.join(f'{m} {number(v)}' for m, v in pairs)}")
         axes.set_xticks(turns, [_WORDS[metric] for metric in metrics], fontsize=8)
+        axes.tick_params(axis="x", pad=16)
         axes.set_ylim(bottom=0.0)
         figure.suptitle(_marked_title(title, results.synthetic_data), fontsize=9)
         figure.text(
