@@ -6,6 +6,7 @@ from typing import Any, Literal
 from sentinel_research.compare_agency.request import AgencyComparisonRequest
 from sentinel_research.errors import UsageError
 from sentinel_research.finetune.recipes import scorer_of
+from sentinel_research.memory import PeakMemory
 from sentinel_research.recipe import parse
 from sentinel_research.specs import Recipe
 
@@ -41,7 +42,8 @@ def check_request(request: AgencyComparisonRequest) -> None:
         request: Any.
 
     Raises:
-        UsageError: for an unknown method or dataset, or texts longer than the model's context.
+        UsageError: for an unknown method or dataset, memory that cannot be measured, or texts
+            longer than the model's context.
         CheckpointError: if there is no such model.
     """
     from sentinel_research.data.mirror import use_mirror
@@ -52,6 +54,9 @@ def check_request(request: AgencyComparisonRequest) -> None:
         use_mirror(request.data)
     scorer_of(request.pruning_method)
     corpus_named(request.corpus)
+    absent = PeakMemory(request.device).absent
+    if request.memory_logging and absent:
+        raise UsageError(f"--memory_logging cannot be had here: {absent}", "leave it out")
     for name in (request.model_name, request.agency_model):
         if name is not None:
             check_checkpoint(name)

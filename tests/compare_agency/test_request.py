@@ -12,7 +12,7 @@ from sentinel_research.compare_agency.recipes import (
     training_recipe,
 )
 from sentinel_research.compare_agency.request import AgencyComparisonRequest
-from sentinel_research.errors import CheckpointError
+from sentinel_research.errors import CheckpointError, UsageError
 from tests.compare_agency.conftest import Asked
 
 
@@ -177,3 +177,13 @@ def test_missing_models_are_refused_before_anything_runs(plain_folder: Any) -> N
         request = AgencyComparisonRequest(model_name=names[0], agency_model=names[1])
         with pytest.raises(CheckpointError, match="no/such"):
             check_request(request)
+
+
+def test_memory_that_cannot_be_measured_is_refused_and_never_left_out_unsaid(
+    plain_folder: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("sentinel_research.memory._RESET", tmp_path / "absent")
+    request = AgencyComparisonRequest(model_name=str(plain_folder), num_tokens=4)
+    check_request(request)
+    with pytest.raises(UsageError, match="keeps no peak that can start anew"):
+        check_request(request.model_copy(update={"memory_logging": True}))
