@@ -32,12 +32,14 @@ def define_inputs(recipe: Recipe) -> None:
     """
     from sentinel_research.data.defined import define_corpora
     from sentinel_research.data.mirror import use_mirror
+    from sentinel_research.data.tasks import include_tasks
     from sentinel_research.evaluation import find_tasks
     from sentinel_research.evaluation.limits import check_examples
 
     if recipe.data is not None:
         use_mirror(recipe.data)
     define_corpora(recipe.corpora)
+    include_tasks(recipe.evaluate.include_path)
     find_tasks(recipe.evaluate.tasks)
     check_examples(recipe.evaluate)
 

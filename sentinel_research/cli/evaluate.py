@@ -15,6 +15,8 @@ class EvaluateRequest(Spec):
 
     tasks: tuple[str, ...]
     """Task, group or tag names: the project's own (`sentinel ls tasks`) or lm-eval's."""
+    include_path: tuple[Path, ...] | None = None
+    """Folders of task files of your own; functions that they name are run."""
     num_fewshot: int | None = None
     """Examples in the prompt; each task's own by default."""
     limit: int | None = None

@@ -17,6 +17,7 @@ PERPLEXITY = "perplexity/_perplexity.yaml.inc"
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 _GENERATED: dict[str, str] = {}
+_INCLUDED: list[str] = []
 
 _NO_RECORD = "imports a module that transformers 5 no longer has"
 _REPLACED = {
@@ -63,6 +64,24 @@ def generated_tasks() -> dict[str, str]:
     return _GENERATED
 
 
+def include_tasks(folders: Sequence[Path]) -> None:
+    """Have `find_tasks` look into folders of task files, beside the project's own, from now on.
+
+    Args:
+        folders: In place of those that were named before.
+
+    Raises:
+        UsageError: if one of them is no folder.
+    """
+    for folder in folders:
+        if not folder.is_dir():
+            raise UsageError(
+                f"there is no folder of tasks '{folder}'",
+                "`evaluate.include_path` names folders with lm-eval task files (.yaml).",
+            )
+    _INCLUDED[:] = [str(folder.resolve()) for folder in folders]
+
+
 def list_tasks() -> list[tuple[str, str]]:
     """Name and one-line description of each of the project's tasks and groups, by name.
 
@@ -87,7 +106,7 @@ def find_tasks(names: Sequence[str]) -> Any:
     """
     for name in names:
         _check_works(name)
-    folders = (str(task_folder()), *_written(tuple(_GENERATED.items())))
+    folders = (str(task_folder()), *_INCLUDED, *_written(tuple(_GENERATED.items())))
     manager = _task_manager(folders, include_defaults=False)
     if all(name in manager.task_index for name in names):
         return manager

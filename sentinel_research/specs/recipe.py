@@ -31,9 +31,14 @@ def _batch_size(value: Any) -> Any:
 class EvalSpec(Spec):
     """What is measured, through lm-eval."""
 
+    YOUNGER: ClassVar[frozenset[str]] = frozenset({"include_path"})
+
     tasks: list[str]
     """lm-eval task names; the project's own are listed by `sentinel ls tasks`. None: the recipe
     only trains."""
+    include_path: tuple[Path, ...] = ()
+    """Folders of task files of your own, as for lm-eval's `--include_path`. They may name Python
+    functions, which are then run."""
     limit: int | None = Field(default=None, gt=0)
     """Only the first documents of every task, for a quick look; null evaluates all."""
     batch_size: Annotated[int | Literal["auto"], BeforeValidator(_batch_size)] = 64
