@@ -39,9 +39,22 @@ def pytest_collection_finish() -> None:
 
     Each training ends with such a search, which was half of the time of short ones.
     """
+    _keep_out_of_searches()
+    gc.enable()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> Iterator[None]:
+    """The same for what the tests of a file loaded, which are over."""
+    yield
+    this = os.environ.get("PYTEST_CURRENT_TEST", "").partition("::")[0]
+    if nextitem is not None and not nextitem.nodeid.startswith(f"{this}::"):
+        _keep_out_of_searches()
+
+
+def _keep_out_of_searches() -> None:
     gc.collect()
     gc.freeze()
-    gc.enable()
 
 
 @pytest.fixture(autouse=True, scope="session")
