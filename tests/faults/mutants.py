@@ -44,6 +44,8 @@ class Mutant(NamedTuple):
     """Path inside the package."""
     lines: tuple[int, int]
     """First and last line of what is changed, from 1 on."""
+    in_function: bool
+    """Whether it is run when a function is called, and not when its file is loaded."""
     module: libcst.Module
     """The file before."""
     node: libcst.CSTNode
@@ -66,8 +68,9 @@ class _Collector(libcst.CSTVisitor):
 
     def __init__(self) -> None:
         super().__init__()
-        self.changes: list[tuple[libcst.CSTNode, libcst.CSTNode, str, tuple[int, int]]] = []
+        self.changes: list[tuple[libcst.CSTNode, libcst.CSTNode, str, tuple[int, int], bool]] = []
         self._inside: list[str] = []
+        self._num_bodies = 0
 
     def on_visit(self, node: libcst.CSTNode) -> bool:
         if isinstance(node, libcst.FunctionDef | libcst.ClassDef):
@@ -81,8 +84,15 @@ class _Collector(libcst.CSTVisitor):
                 if not _crashes(node, mutated):
                     place = self.get_metadata(PositionProvider, node)
                     lines = place.start.line, place.end.line
-                    self.changes.append((node, mutated, ".".join(self._inside), lines))
+                    where = ".".join(self._inside)
+                    self.changes.append((node, mutated, where, lines, self._num_bodies > 0))
         return True
+
+    def on_visit_attribute(self, node: libcst.CSTNode, attribute: str) -> None:
+        self._num_bodies += _is_body(node, attribute)
+
+    def on_leave_attribute(self, original_node: libcst.CSTNode, attribute: str) -> None:
+        self._num_bodies -= _is_body(original_node, attribute)
 
     def on_leave(self, original_node: libcst.CSTNode) -> None:
         if isinstance(original_node, libcst.FunctionDef | libcst.ClassDef):
@@ -101,6 +111,10 @@ class _Collector(libcst.CSTVisitor):
             is_list = _code(node.targets[0].target) == "__all__"
             return is_list or isinstance(node.value, libcst.Subscript)
         return False
+
+
+def _is_body(node: libcst.CSTNode, attribute: str) -> bool:
+    return isinstance(node, libcst.FunctionDef | libcst.Lambda) and attribute == "body"
 
 
 def _keyword(argument: libcst.Arg) -> str:
@@ -148,7 +162,7 @@ def mutants_of(file: str, source: str) -> list[Mutant]:
     rows = source.splitlines()
     seen: Counter[str] = Counter()
     found = []
-    for node, mutated, function, lines in collector.changes:
+    for node, mutated, function, lines, in_function in collector.changes:
         before, after = _code(node), _code(mutated)
         row = rows[lines[0] - 1].strip()
         name = f"{file} {function} | {row} | {before} -> {after}"
@@ -156,7 +170,7 @@ def mutants_of(file: str, source: str) -> list[Mutant]:
         if seen[name] > 1:
             name += f" ({seen[name]})"
         if before != after:
-            found.append(Mutant(name, file, lines, wrapper.module, node, mutated))
+            found.append(Mutant(name, file, lines, in_function, wrapper.module, node, mutated))
     return found
 
 

@@ -60,9 +60,13 @@ class Knowledge(NamedTuple):
     """By test."""
 
     def tests_of(self, mutant: Mutant) -> list[str]:
-        """Tests that run a mutant's lines, the quickest first; those of its file for its top."""
+        """Tests that run a mutant's lines, the quickest first.
+
+        What is run when a file is loaded matters to all tests of the file, but is noted for the one
+        that loaded it, if any.
+        """
         found = self._running(mutant) - {_AT_LOADING}
-        if not found:
+        if not found or not mutant.in_function:
             by_line = self.lines.get(mutant.file, {})
             found = {test for tests in by_line.values() for test in tests} - {_AT_LOADING}
         chosen, total = [], 0.0
@@ -74,8 +78,8 @@ class Knowledge(NamedTuple):
         return chosen
 
     def acts_at_loading(self, mutant: Mutant) -> bool:
-        """Whether a mutant's lines are run when files are loaded, before any test."""
-        return _AT_LOADING in self._running(mutant)
+        """Whether a mutant's lines are run when files are loaded, before any test or by one."""
+        return not mutant.in_function or _AT_LOADING in self._running(mutant)
 
     def _running(self, mutant: Mutant) -> set[str]:
         by_line = self.lines.get(mutant.file, {})
