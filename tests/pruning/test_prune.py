@@ -308,3 +308,17 @@ def test_weights_of_an_earlier_plan_go_first_whatever_the_scores_say_now(family:
     for name, found in late.weights.items():
         assert not (found.keep() & ~early.weights[name].keep()).any()
         assert found.num_zero == plain.weights[name].num_zero
+
+
+def test_layers_of_another_scale_are_made_comparable_only_if_that_is_asked() -> None:
+    model = tiny_model("gpt2")
+    with torch.no_grad():
+        for weight in model.transformer.h[0].attn.parameters():
+            weight.mul_(100)
+
+    def kept(**changes: Any) -> int:
+        spec = PruneSpec(scorer="magnitude_l2", scope="global", fraction=0.5, **changes)
+        return len(plan_units(model, spec).plan.kept[0].heads)
+
+    assert kept() == structure_of(model.config).num_units("head")[0]
+    assert kept(normalise="layer") < kept()
