@@ -138,6 +138,8 @@ def _config(request: BenchmarkRequest, record: RunRecord, model: str) -> dict[st
     is_bytes = request.tokenizer == "bytes"
     return {
         **request.model_dump(mode="json"),
+        # a search does not read the default; `runs` name what it chose
+        **({"lr": None} if request.tune is not None else {}),
         "token": "a byte of UTF-8" if is_bytes else f"a token of {request.tokenizer}",
         "precision": record.recipe["train"]["precision"],
         "num_steps_planned": record.recipe["train"]["num_steps"],

@@ -150,3 +150,21 @@ def test_dry_run_shows_the_models_and_writes_nothing(
     assert "training: 3 steps of 4 x 32 tokens of shakespeare" in shown
     assert "  bk-seed42" in shown.splitlines()
     assert not folder.exists()
+
+
+def test_search_spends_the_same_budget_on_both_and_its_choice_is_measured(
+    small_mirror: Path, tmp_path: Path
+) -> None:
+    changes = ("--model", "both", "--dataset", "shakespeare", "--num_steps", "3", "--tune", "2")
+    assert main(["mamba-vs-bk", *merged(*SMALL, *changes, "--output_dir", str(tmp_path))]) == 0
+    (record,) = (RunRecord.read(path.parent) for path in tmp_path.glob("runs/*/record.json"))
+    assert record.comparison is not None
+    searches = record.comparison["tuning"]
+    assert set(searches) == {"mamba", "bk"}
+    assert len({search["num_steps"] for search in searches.values()}) == 1
+    for name, search in searches.items():
+        result = read(tmp_path, f"{name}_shakespeare_seq32_bits32.json")
+        chosen = search["chosen"]["learning_rate"]
+        assert 1e-4 <= chosen <= 1e-2
+        assert [run["learning_rate"] for run in result["runs"]] == [chosen]
+        assert result["config"]["lr"] is None
