@@ -80,6 +80,19 @@ def is_main() -> bool:
     return process_index() == 0
 
 
+def divides_weights() -> bool:
+    """Whether each process holds a part of the weights in training: what FSDP stands for.
+
+    The launcher says so, by `distributed_type: FSDP` in its configuration file.
+    """
+    return num_processes() > 1 and launcher_says("ACCELERATE_USE_FSDP")
+
+
+def launcher_says(name: str) -> bool:
+    """Whether a variable that `accelerate launch` sets is true."""
+    return os.environ.get(name, "false").lower() in ("true", "1")
+
+
 def gather(value: Any) -> list[Any]:
     """Every process' value, in the order of the processes; waits for all of them.
 

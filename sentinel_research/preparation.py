@@ -44,6 +44,7 @@ def prepare(
     from sentinel_research.pruning import load
 
     source = recipe.model
+    _refuse_parts(to_do)
     if recipe.train is not None:
         if not (folder / MODEL_FOLDER).exists():
             _train(recipe, record, folder, progress, kept)
@@ -59,6 +60,16 @@ def prepare(
     distributed.together(lambda: recoverer.check(to_do))
     kept()
     return Prepared(model, tokenizer, pruner, recoverer, questions or Questions())
+
+
+def _refuse_parts(to_do: list[PlannedCell]) -> None:
+    """Refuse, before anything is trained, what cannot be where the weights are divided."""
+    recoveries = [cell.recover for cell in to_do if cell.recover is not None]
+    if recoveries and distributed.divides_weights():
+        from sentinel_research.recoveries.methods import check_divided
+
+        for one in recoveries:
+            check_divided(one.methods)
 
 
 def _train(

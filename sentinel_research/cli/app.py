@@ -42,7 +42,7 @@ LOADED_LATER = {
 """Commands by the module that they are in, with their help as `sentinel --help` shows it."""
 for _name, _help in LOADED_LATER.items():
     app.command(f"sentinel_research.cli.{_name}:{_name}", help=_help)
-Kind = Literal["recipes", "scorers", "tasks", "corpora", "architectures", "recoveries"]
+Kind = Literal["recipes", "scorers", "tasks", "corpora", "architectures", "recoveries", "launch"]
 
 
 @app.command

@@ -1,5 +1,7 @@
 """`sentinel ls`: names with one-line descriptions and references."""
 
+from pathlib import Path
+
 from sentinel_research import registry
 
 
@@ -7,7 +9,8 @@ def listing(kind: str) -> list[str]:
     """Lines of `name  description  [reference]`, sorted by name.
 
     Args:
-        kind: recipes, scorers, tasks, corpora, architectures or recoveries.
+        kind: recipes, scorers, tasks, corpora, architectures, recoveries, or launch: what
+            `accelerate launch --config_file` takes.
     """
     rows = _ROWS[kind]() if kind in _ROWS else _plugins(kind)
     if not rows:
@@ -48,4 +51,13 @@ def _corpora() -> list[tuple[str, str]]:
     ]
 
 
-_ROWS = {"recipes": _recipes, "tasks": _tasks, "corpora": _corpora}
+def _launch() -> list[tuple[str, str]]:
+    """Every file by its path, with the comment that it begins with."""
+    from importlib.resources import files
+
+    folder = Path(str(files("sentinel_research"))) / "launch"
+    found = sorted(folder.glob("*.yaml"))
+    return [(str(path), path.read_text().splitlines()[0].removeprefix("# ")) for path in found]
+
+
+_ROWS = {"recipes": _recipes, "tasks": _tasks, "corpora": _corpora, "launch": _launch}

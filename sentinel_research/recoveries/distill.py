@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
+from sentinel_research import distributed
 from sentinel_research.data.training_set import IGNORED
 from sentinel_research.errors import UsageError
 from sentinel_research.models.modes import evaluating
@@ -26,6 +27,7 @@ from sentinel_research.recoveries.inputs import Adjustment, RecoveryInputs
 from sentinel_research.registry import recovery
 from sentinel_research.specs import Spec
 from sentinel_research.training import LossTerm
+from sentinel_research.training.sharded import frozen_twin
 
 _HIDDEN = "output_hidden_states"
 
@@ -127,11 +129,18 @@ def distill(inputs: RecoveryInputs, options: DistillOptions) -> Adjustment:
 
 
 def _loss(teacher: PreTrainedModel, options: DistillOptions, asked: dict[str, Any]) -> LossTerm:
-    def loss(_model: nn.Module, batch: Mapping[str, Any], outputs: Any, so_far: Tensor) -> Tensor:
+    in_parts: dict[nn.Module, PreTrainedModel] = {}
+
+    def loss(model: nn.Module, batch: Mapping[str, Any], outputs: Any, so_far: Tensor) -> Tensor:
         labels = batch["labels"]
         given = {name: value for name, value in batch.items() if name != "labels"}
-        with evaluating(teacher), torch.no_grad():
-            its = teacher(**given, **asked)
+        if distributed.divides_weights() and model not in in_parts:
+            # that of a phase before is of no use any more
+            in_parts.clear()
+            in_parts[model] = frozen_twin(teacher, model)
+        teaching = in_parts.get(model, teacher)
+        with evaluating(teaching), torch.no_grad():
+            its = teaching(**given, **asked)
         total = (1 - options.alpha) * so_far
         if options.alpha:
             total = total + options.alpha * distillation_loss(

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from sentinel_research import registry
+from sentinel_research import distributed, registry
 from sentinel_research.errors import UsageError
 from sentinel_research.recoveries.inputs import Adjustment, RecoveryInputs
 from sentinel_research.specs import Methods, Spec
@@ -48,6 +48,26 @@ def prunes_itself(methods: Methods) -> bool:
     return any(registry.get("recoveries", name).prunes for name in methods)
 
 
+def check_divided(methods: Methods) -> None:
+    """Refuse methods that need whole weights while they train, where each process has a part.
+
+    Raises:
+        UsageError: for one that prunes while it trains, or trains with rounded weights.
+    """
+    if not distributed.divides_weights():
+        return
+    for name, options in methods.items():
+        if registry.get("recoveries", name).prunes or options.get("when") == "throughout":
+            _refuse_parts(name)
+
+
+def _refuse_parts(name: str) -> None:
+    raise UsageError(
+        f"`{name}` changes or reads whole weights while it trains, and FSDP divides them",
+        "start the processes without FSDP, or prune first and recover with `full` or `lora`",
+    )
+
+
 def adjust(inputs: RecoveryInputs) -> tuple[RecoveryInputs, list[Adjustment]]:
     """Call the methods of a recovery in their order.
 
@@ -66,6 +86,8 @@ def adjust(inputs: RecoveryInputs) -> tuple[RecoveryInputs, list[Adjustment]]:
         one: Adjustment = registry.get("recoveries", name)(inputs, options)
         if one.model is not None:
             inputs = replace(inputs, model=one.model)
+        if distributed.divides_weights() and (one.changing or one.callbacks):
+            _refuse_parts(name)
         made[name] = one
     divides = [name for name, one in made.items() if one.phases]
     if divides[1:]:

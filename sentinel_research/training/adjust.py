@@ -15,7 +15,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel, TrainerCallback
+
+from sentinel_research.training.sharded import factor_of_part, own_part
 
 Factors = Mapping[str, float | Tensor]
 """By the name of a parameter: a scalar, or a tensor that broadcasts to it. Absent is 1."""
@@ -46,7 +49,10 @@ def multiply(first: Factors, second: Factors) -> dict[str, float | Tensor]:
 
 
 class _Scaled:
-    """One parameter and what its updates are multiplied by now."""
+    """One parameter and what its updates are multiplied by now.
+
+    Of a parameter in parts the factors are those of this process' part.
+    """
 
     def __init__(self, parameter: nn.Parameter, fixed: Tensor, changing: list[Tensor]) -> None:
         self.parameter = parameter
@@ -67,7 +73,7 @@ class UpdateScaling:
     """Scales the updates of one model's parameters while a training runs.
 
     Args:
-        model: Whose parameters the factors name.
+        model: Whose parameters the factors name; every process may hold a part of it.
         factors: See `Factors`.
         changing: See `Adjustments`.
 
@@ -97,8 +103,9 @@ class UpdateScaling:
             if not fixed.any():
                 self._frozen.append(parameter)
             elif live or not bool((fixed == 1).all()):
-                self._scaled.append(_Scaled(parameter, fixed, live))
-        self._before: list[tuple[nn.Parameter, Tensor, Tensor]] = []
+                own = factor_of_part(fixed, parameter)
+                self._scaled.append(_Scaled(parameter, own, live))
+        self._before: list[tuple[Tensor, Tensor, Tensor]] = []
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
@@ -118,8 +125,21 @@ class UpdateScaling:
             for hook in hooks:
                 hook.remove()
 
+    @torch.no_grad()
+    def hold_parts(self) -> None:
+        """Held entries of gradients in parts get zeros: autograd has whole ones, and no hook sees
+        what is left of them."""
+        for one in self._scaled:
+            gradient = one.parameter.grad
+            if isinstance(gradient, DTensor):
+                own_part(gradient).masked_fill_(one.factor == 0, 0)
+
     def num_moving(self, model: PreTrainedModel) -> int:
-        """Entries of a model's parameters that a step can change, whatever a callback holds now."""
+        """Entries of a model's parameters that a step can change, whatever a callback holds now.
+
+        Args:
+            model: Whole.
+        """
         frozen = {id(parameter) for parameter in self._frozen}
         held = sum(int((one.fixed == 0).expand_as(one.parameter).sum()) for one in self._scaled)
         moving = (p for p in model.parameters() if p.requires_grad and id(p) not in frozen)
@@ -136,7 +156,8 @@ class UpdateScaling:
         for one in self._scaled:
             factor = one.factor
             if not bool((factor == 1).all()):
-                self._before.append((one.parameter, factor, one.parameter.detach().clone()))
+                own = own_part(one.parameter).detach()
+                self._before.append((own, factor, own.clone()))
 
     @torch.no_grad()
     def _scale(self, *_: Any) -> None:
@@ -154,7 +175,7 @@ def _checked(name: str, factor: float | Tensor, parameter: nn.Parameter) -> Tens
     if not bool(torch.isfinite(given).all()) or bool((given < 0).any()):
         raise ValueError(f"factors of '{name}' must be finite and not negative")
     try:
-        given.expand_as(parameter)
+        given.expand(parameter.shape)
     except RuntimeError as error:
         raise ValueError(
             f"a factor of shape {list(given.shape)} for '{name}', whose shape is "

@@ -54,7 +54,10 @@ def open_folder(folder: Path, spec: TrainSpec, model: PreTrainedModel) -> Path |
         CheckpointError: if the last checkpoint is damaged.
     """
     checkpoint = last_checkpoint(folder)
-    request = {"the number of processes": distributed.num_processes()}
+    request: dict[str, Any] = {
+        "the number of processes": distributed.num_processes(),
+        "FSDP": distributed.divides_weights() or None,
+    }
     claim(folder, {**request, **spec.model_dump(mode="json")}, is_begun=checkpoint is not None)
     if checkpoint is None:
         return None

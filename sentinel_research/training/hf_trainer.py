@@ -1,17 +1,23 @@
 """HF Trainer on packed blocks, with what a recovery adjusts; one process and several are alike."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain, repeat
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Int64
 from transformers import EarlyStoppingCallback, Trainer
+from transformers.trainer import SCHEDULER_NAME
 from transformers.trainer_utils import EvalLoopOutput
 
 from sentinel_research import distributed
 from sentinel_research.data.training_set import IGNORED
 from sentinel_research.training.adjust import Adjustments, UpdateScaling
+from sentinel_research.training.part_checkpoints import load_moments, load_rows, save_moments
+from sentinel_research.training.sharded import whole
 
 # official Mamba marks it so: decay would pull every half-life towards one token
 _NEVER_DECAYED = ("A_log",)
@@ -45,7 +51,21 @@ class BlockDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
 
     def share(self, batch_size: int) -> Iterator[dict[str, torch.Tensor]]:
         """Batches of those blocks that are this process' own; every block is that of one."""
-        own = slice(distributed.process_index(), None, distributed.num_processes())
+        return self._batches(distributed.process_index(), batch_size)
+
+    def equal_share(self, batch_size: int) -> Iterator[tuple[dict[str, torch.Tensor], bool]]:
+        """As many batches in every process; False beside one that is there for the others' sake.
+
+        Where weights are divided, all processes compute a layer together.
+        """
+        num_batches = -(-len(self._blocks[:: distributed.num_processes()]) // batch_size)
+        own = ((batch, True) for batch in self.share(batch_size))
+        filler = repeat((next(self._batches(0, batch_size)), False))
+        for batch, _ in zip(chain(own, filler), range(num_batches), strict=False):
+            yield batch
+
+    def _batches(self, process: int, batch_size: int) -> Iterator[dict[str, torch.Tensor]]:
+        own = slice(process, None, distributed.num_processes())
         batches = zip(
             self._blocks[own].split(batch_size), self._labels[own].split(batch_size), strict=True
         )
@@ -76,12 +96,28 @@ class AdjustedTrainer(Trainer):
     Args:
         adjustments: To the loss.
         scaling: Of the updates.
+        is_divided: Whether every process holds a part of the model, see `sharded`.
         options: Trainer's own.
     """
 
-    def __init__(self, adjustments: Adjustments, scaling: UpdateScaling, **options: Any) -> None:
+    def __init__(
+        self,
+        adjustments: Adjustments,
+        scaling: UpdateScaling,
+        *,
+        is_divided: bool = False,
+        **options: Any,
+    ) -> None:
+        self._is_divided = is_divided
         super().__init__(**options)
         self._adjustments, self._scaling = adjustments, scaling
+        # what Trainer calls it; known from the start, it would refuse to write checkpoints
+        self.is_distributed_loading_by_transformers = is_divided
+
+    def _move_model_to_device(self, model: torch.nn.Module, device: torch.device) -> None:
+        """Trainer's own; parts are where they belong."""
+        if not self._is_divided:
+            super()._move_model_to_device(model, device)
 
     def create_optimizer(self, *args: Any, **options: Any) -> torch.optim.Optimizer:
         """Trainer's own optimiser, with scaled updates."""
@@ -90,6 +126,17 @@ class AdjustedTrainer(Trainer):
         if is_new:
             self._scaling.attach(optimizer)
         return optimizer
+
+    @contextmanager
+    def _defer_fsdp_gradient_reduction(self) -> Iterator[None]:
+        """Nothing waits: gradients that are whole until the last part of a batch take memory."""
+        yield
+
+    def training_step(self, *args: Any, **options: Any) -> torch.Tensor:
+        """Trainer's own, with gradients of what is held at zero."""
+        loss = super().training_step(*args, **options)
+        self._scaling.hold_parts()
+        return loss
 
     def _run_epoch(self, *args: Any, **options: Any) -> None:
         """Trainer's own pass over the data; none where the checkpoint is of the last step.
@@ -151,10 +198,12 @@ class AdjustedTrainer(Trainer):
             )
         model.eval()
         total = torch.zeros(2, dtype=torch.float64, device=self.args.device)
-        for batch in blocks.share(self.args.eval_batch_size):
+        for batch, counts in blocks.equal_share(self.args.eval_batch_size):
+            if not counts and not self._is_divided:
+                continue
             loss, _, _ = self.prediction_step(model, batch, prediction_loss_only=True)
             assert loss is not None
-            number = int((batch["labels"][:, 1:] != IGNORED).sum())
+            number = int((batch["labels"][:, 1:] != IGNORED).sum()) * counts
             total += torch.stack([loss.double() * number, torch.full_like(loss, number).double()])
         losses, number = self.accelerator.reduce(total, "sum").tolist()
         metrics = {f"{metric_key_prefix}_loss": losses / number}
@@ -164,6 +213,56 @@ class AdjustedTrainer(Trainer):
         """Every process' own; the file that makes a checkpoint complete comes after all of them."""
         super()._save_rng_state(output_dir)
         distributed.wait()
+
+    def _save(
+        self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None
+    ) -> None:
+        """Trainer's own; weights in parts are put together first."""
+        if self._is_divided:
+            assert self.model is not None
+            state_dict = whole(self.model)
+            if not distributed.is_main():
+                return
+        super()._save(output_dir, state_dict)
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        """Trainer's own; moments in parts by every process."""
+        if not self._is_divided:
+            super()._save_optimizer_and_scheduler(output_dir)
+            return
+        assert self.optimizer is not None
+        assert self.lr_scheduler is not None
+        save_moments(self.optimizer, Path(output_dir))
+        if distributed.is_main():
+            torch.save(self.lr_scheduler.state_dict(), Path(output_dir, SCHEDULER_NAME))
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """Trainer's own; moments in parts by every process."""
+        if not self._is_divided or checkpoint is None:
+            super()._load_optimizer_and_scheduler(checkpoint)
+            return
+        assert self.optimizer is not None
+        assert self.lr_scheduler is not None
+        load_moments(self.optimizer, Path(checkpoint))
+        state = torch.load(Path(checkpoint, SCHEDULER_NAME), weights_only=True)
+        self.lr_scheduler.load_state_dict(state)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Trainer's own; of weights in parts every process reads its rows."""
+        if not self._is_divided:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            return
+        assert self.model is not None
+        load_rows(self.model, Path(resume_from_checkpoint))
+
+    def _load_best_model(self) -> None:
+        """Trainer's own; of weights in parts every process reads its rows."""
+        if not self._is_divided:
+            super()._load_best_model()
+            return
+        assert self.model is not None
+        assert self.state.best_model_checkpoint is not None
+        load_rows(self.model, Path(self.state.best_model_checkpoint))
 
     def get_decay_parameter_names(self, model: torch.nn.Module) -> list[str]:
         """Names of Trainer's own choice that are matrices."""

@@ -12,6 +12,7 @@ from sentinel_research.models import ANATOMIES, context_length
 from sentinel_research.models.anatomy import family_of
 from sentinel_research.specs import TrainSpec
 from sentinel_research.training.compiled import check_compiler
+from sentinel_research.training.sharded import check_divided
 
 _CHECKPOINTS_PER_RUN = 5
 _LOGS_PER_RUN = 40
@@ -29,7 +30,8 @@ def check_settings(model: PreTrainedModel, spec: TrainSpec, sequence_length: int
     Raises:
         UsageError: for fp16 on a CPU, bf16 on a GPU without it, gradient checkpointing of a model
             that has none, half-precision weights, blocks longer than the model's context, a batch
-            that the processes cannot share, or compiled training without a compiler.
+            that the processes cannot share, compiled training without a compiler, or what cannot be
+            trained in parts (see `sharded.check_divided`).
     """
     device = model.device.type
     parts = spec.accumulation_steps * distributed.num_processes()
@@ -66,6 +68,7 @@ def check_settings(model: PreTrainedModel, spec: TrainSpec, sequence_length: int
             f"training needs float32 weights, got {model.dtype}",
             "leave `model.dtype` out; `train.precision` sets the precision of the computation",
         )
+    check_divided(model, spec)
 
 
 def training_arguments(spec: TrainSpec, folder: Path, device: torch.device) -> TrainingArguments:
@@ -74,7 +77,7 @@ def training_arguments(spec: TrainSpec, folder: Path, device: torch.device) -> T
     Args:
         spec: What is asked for.
         folder: Of the checkpoints.
-        device: Where the model is.
+        device: Where it is trained.
     """
     micro_batch = spec.batch_size // (spec.accumulation_steps * distributed.num_processes())
     return TrainingArguments(

@@ -35,6 +35,12 @@ from sentinel_research.training.hf_trainer import AdjustedTrainer, BlockDataset,
 from sentinel_research.training.measured import Measured
 from sentinel_research.training.samples import SampleCallback, encoded_prompts, written
 from sentinel_research.training.settings import check_settings, training_arguments
+from sentinel_research.training.sharded import (
+    device_of_training,
+    divide,
+    divided_here,
+    give_back,
+)
 from sentinel_research.training.stability import stability
 from sentinel_research.training.watch import (
     DivergenceError,
@@ -65,6 +71,7 @@ def train(
     """Train a causal LM in place.
 
     In several processes all of them call this with the same arguments, and end with the same bits.
+    Under FSDP each trains a part of the weights, see `sharded`, and the model has none meanwhile.
 
     Args:
         model: Untrained model on its device.
@@ -110,6 +117,12 @@ def train(
     if spec.gradient_checkpointing:
         # the reentrant kind gives no gradient to inputs that need none
         model.activation_checkpointing_enable({"use_reentrant": False})
+    num_moving, flops = scaling.num_moving(model), training_flops(model, blocks.shape[1])
+    args = training_arguments(spec, folder, device_of_training(model))
+    trained = model
+    if distributed.divides_weights():
+        trained = divide(model, args.device)
+        scaling = UpdateScaling(trained, adjustments.factors)
     first_step = step_of(resumed_from)
     watch = Watch(progress or Silent(), spec.max_loss_ratio, spec.batch_size * blocks.shape[1])
     callbacks = [
@@ -124,17 +137,20 @@ def train(
         spec,
         adjustments=adjustments,
         scaling=scaling,
-        model=model,
-        args=training_arguments(spec, folder, model.device),
+        is_divided=trained is not model,
+        model=trained,
+        args=args,
         train_dataset=BlockDataset(blocks, None if labels is None else labels[: len(blocks)]),
         eval_dataset=None if validation is None else BlockDataset(validation, validation_labels),
         data_collator=None if labels is None else collate,
         callbacks=callbacks,
     )
-    measured = Measured(str(model.device), training_flops(model, blocks.shape[1]))
+    measured = Measured(str(args.device), flops)
     inner = piece(progress or Silent(), title, spec.num_steps, done=first_step)
     with measured.memory, scaling.frozen(), inner:
         diverged = _run(trainer, resumed_from)
+    if trained is not model:
+        give_back(trained, model)
     if spec.gradient_checkpointing:
         model.activation_checkpointing_disable()
     # autocast is for training: what is measured next is what a checkpoint of it computes
@@ -146,7 +162,7 @@ def train(
         own = {name: value for name, value in own.items() if name not in _OF_WHOLE_BLOCKS}
     report = {
         "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "num_trained_parameters": scaling.num_moving(model),
+        "num_trained_parameters": num_moving,
         "kernels": kernels_of(model),
         "num_blocks": len(blocks),
         "resumed": resumed_from is not None,
@@ -202,7 +218,8 @@ def _check_validation(spec: TrainSpec, validation: Blocks | None) -> None:
 
 
 def _trainer(spec: TrainSpec, **options: Any) -> AdjustedTrainer:
-    trainer = AdjustedTrainer(**options)
+    with divided_here():
+        trainer = AdjustedTrainer(**options)
     if trainer.args.world_size != distributed.num_processes():
         raise UsageError(
             f"{trainer.args.world_size} processes were started in a way that does not name them",
@@ -222,8 +239,10 @@ def _trainer(spec: TrainSpec, **options: Any) -> AdjustedTrainer:
 
 def _run(trainer: AdjustedTrainer, resumed_from: Path | None) -> DivergenceError | None:
     """Train to the end, from a checkpoint if there is one."""
+    checkpoint = None if resumed_from is None else str(resumed_from)
     try:
-        trainer.train(resume_from_checkpoint=None if resumed_from is None else str(resumed_from))
+        with divided_here():
+            trainer.train(resume_from_checkpoint=checkpoint)
     except DivergenceError as error:
         return error
     return None

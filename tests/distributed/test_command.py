@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+from transformers import AutoModelForCausalLM
 
 from sentinel_research.record import RunRecord
 from tests.cli.conftest import TINY
+from tests.distributed.test_divided import FSDP
 from tests.distributed.test_two_processes import launch
 from tests.processes import Processes
 
@@ -51,6 +53,37 @@ def test_command_in_two_processes_writes_one_finished_run_and_resumes_it(tmp_pat
     assert found is not None
     assert expected is not None
     assert [one.value for one in found.measurements] == [one.value for one in expected.measurements]
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("processes")
+def test_command_whose_processes_divide_the_weights_writes_one_finished_run(
+    tmp_path: Path, processes: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in FSDP.items():
+        monkeypatch.setenv(name, value)
+    for done in processes.run_together(["sentinel", *_words(tmp_path)], tmp_path):
+        assert done.returncode == 0, done.stderr[-3000:]
+    record = RunRecord.read(tmp_path)
+    assert record.status == "done"
+    assert record.train is not None
+    assert record.train["num_processes"] == 2
+    assert all(cell.evaluation is not None for cell in record.cells)
+    checkpoint = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
+    assert sum(one.numel() for one in checkpoint.parameters()) == record.train["num_parameters"]
+
+
+@pytest.mark.xdist_group("processes")
+def test_method_that_needs_whole_weights_is_refused_before_anything_is_trained(
+    tmp_path: Path, processes: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in FSDP.items():
+        monkeypatch.setenv(name, value)
+    words = _words(tmp_path, "recover.methods={gradual: {}}")
+    both = processes.run_together(["sentinel", *words], tmp_path)
+    assert all(one.returncode != 0 for one in both)
+    assert "error: `gradual` changes or reads whole weights" in "".join(one.stderr for one in both)
+    assert not (tmp_path / "model").exists()
 
 
 @pytest.mark.xdist_group("processes")

@@ -34,12 +34,15 @@ def _free_port() -> int:
         return int(one.getsockname()[1])
 
 
-def launch(*words: str) -> subprocess.CompletedProcess[str]:
+# `--cpu` would start one process only; on which device a model is trained, its spec says
+_OPTIONS = ("--multi_gpu", "--num_processes", "2", "--num_machines", "1")
+_OPTIONS += ("--mixed_precision", "no", "--dynamo_backend", "no")
+
+
+def launch(*words: str, options: tuple[str, ...] = _OPTIONS) -> subprocess.CompletedProcess[str]:
     """Run a Python program in two processes."""
-    options = ["--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"]
-    options += ["--dynamo_backend", "no", "--main_process_port", str(_free_port())]
-    # `--cpu` would start one process only; on which device a model is trained, its spec says
-    start = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", *options]
+    port = ["--main_process_port", str(_free_port())]
+    start = [sys.executable, "-m", "accelerate.commands.launch", *options, *port]
     known = os.environ.get("PYTHONPATH", "")
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}:{known}"}
     return subprocess.run([*start, *words], capture_output=True, text=True, env=environment)

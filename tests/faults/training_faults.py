@@ -108,7 +108,7 @@ TRAINING_FAULTS = (
         "the teacher teaches with dropout",
         "the teacher is in evaluation",
         _DISTILL,
-        "        with evaluating(teacher), torch.no_grad():\n            its",
+        "        with evaluating(teaching), torch.no_grad():\n            its",
         "        with torch.no_grad():\n            its",
         _BY_DISTILL + "test_teacher_is_used_without_dropout_and_left_as_it_was",
     ),

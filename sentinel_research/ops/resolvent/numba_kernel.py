@@ -41,7 +41,8 @@ def forward(
         span,
         *(buffer for buffer, _ in sequences),
         np.array([strides for _, strides in sequences]),
-        energy.contiguous().numpy(),
+        # a parameter, whose memory could not be given back once numpy has it (FSDP does so)
+        energy.clone().numpy(),
         width.contiguous().numpy(),
         state.contiguous().numpy(),
         row.numpy(),

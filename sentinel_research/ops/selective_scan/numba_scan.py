@@ -49,6 +49,8 @@ def scan(inputs: ScanInputs) -> Scanned:
         inputs: On the CPU; types are cast as `ScanInputs.cast` says.
     """
     given = inputs.cast()
+    # parameters, whose memory could not be given back once numpy has it (FSDP does so)
+    given = given._replace(skip=given.skip.clone(), dt_bias=given.dt_bias.clone())
     tensors = [one.contiguous() for one in (*given[:-1], given.initial_state())]
     y, state = _Scan.apply(*tensors)
     return Scanned(y.to(inputs.x.dtype), state)
