@@ -41,6 +41,8 @@ class EvaluateRequest(Spec):
     """With 8 bits: int8 rounds activations too, which is faster on a CPU and the default there."""
     device: str | None = None
     """cpu, cuda or cuda:N."""
+    device_map: Literal["auto"] | None = None
+    """auto: spread the model over all GPUs, the memory and the disk."""
     data: Path | None = None
     """Mirror folder laid out as hub repositories; else SENTINEL_DATA, else the hub."""
     use_cache: Path | None = None
@@ -54,6 +56,7 @@ _KEYS = {
     "bits": "model.bits",
     "activations": "model.activations",
     "device": "model.device",
+    "device_map": "model.device_map",
     "data": "data",
     "use_cache": "evaluate.cache",
 }

@@ -27,6 +27,7 @@ from sentinel_research.evaluation.arguments import (
     PRUNING_ARGUMENTS,
     check_precision_arguments,
     kept_bytes,
+    placing_from_args,
     prune_spec_from_args,
 )
 from sentinel_research.evaluation.coverage import Coverage
@@ -60,7 +61,9 @@ class SentinelLM(ScoringLM):
             `kv_cache_mib=N` bounds what is kept of beginnings that requests share (0: none),
             `encodings` are those of another model that is asked the same;
             `bits=16|8|4` holds the projections in so many bits, after the pruning, and 32 takes
-            float32; `activations=float` rounds nothing else, see docs/precision.md.
+            float32; `activations=float` rounds nothing else, see docs/precision.md;
+            `device_map=auto` spreads the layers over all GPUs, the memory and the disk, within
+            `max_memory_per_gpu=70GiB` and `max_cpu_memory=400GiB`, see docs/scale.md.
         **kwargs: Everything else goes to HFLM.
 
     Raises:
@@ -89,6 +92,11 @@ class SentinelLM(ScoringLM):
                 "prune options were given with a model that is already loaded",
                 "prune it first with sentinel_research.prune, or give its folder",
             )
+        whole = {"prune": self._prune_spec, **self._bits}
+        self._placing = placing_from_args(kwargs, whole)
+        if self._placing:
+            # else HFLM moves the model to one device once it is loaded
+            kwargs["parallelize"] = True
         # HFLM knows them only after the model was created
         self._encoding = {name: kwargs.get(name) for name in ("add_bos_token", "prefix_token_id")}
         self._limits = kwargs.get("max_length"), kwargs.get("prefix_token_id")
@@ -134,6 +142,8 @@ class SentinelLM(ScoringLM):
         from sentinel_research.models.quantizer import is_stored
 
         kwargs["pretrained"] = self._folder
+        if self._placing:
+            kwargs["parallelize"] = False
         # HFLM hands on what the folder's own configuration says
         if is_stored(self.config):
             kwargs["quantization_config"] = None
@@ -181,6 +191,7 @@ class SentinelLM(ScoringLM):
             "device": str(self.device),
             "trust_remote_code": bool(options["trust_remote_code"]),
             **self._bits,
+            **self._placing,
         }
         if "attn_implementation" in options:
             ours["attn_implementation"] = options["attn_implementation"]

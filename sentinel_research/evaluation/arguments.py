@@ -34,9 +34,10 @@ HFLM_LOADING = (
     "gptqmodel",
     "gguf_file",
     "quantization_config",
-    "device_map",
 )
 """Options of HFLM that change how weights are loaded: then HFLM loads them."""
+PLACING_ARGUMENTS = ("max_memory_per_gpu", "max_cpu_memory")
+"""HFLM's limits of what a model that is spread out may take."""
 PRUNING_ARGUMENTS = ("prune", *_PRUNE, *_CALIBRATION)
 """Every argument that `prune_spec_from_args` takes."""
 
@@ -71,6 +72,41 @@ def check_precision_arguments(
             f"{given} and {', '.join(clashes)} were given, and both change how weights are held",
             "leave one of them out; a folder that `sentinel` stored in a few bits needs neither",
         )
+
+
+def placing_from_args(arguments: dict[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+    """Take `device_map` and its limits out of `--model_args`.
+
+    Args:
+        arguments: All model arguments; those of places are removed from it.
+        others: What was taken out before, and does not go with places.
+
+    Returns:
+        The fields of ModelSpec; none without `device_map`.
+
+    Raises:
+        UsageError: together with what needs a model whole, or with HFLM's own ways to load.
+    """
+    if not arguments.get("device_map"):
+        return {}
+    clashes = [name for name in (*others, *HFLM_LOADING) if others.get(name) or arguments.get(name)]
+    if clashes:
+        raise UsageError(
+            f"device_map spreads a model over devices, and {', '.join(clashes)} was given, which "
+            "needs it whole or loads it otherwise",
+            "leave one of them out",
+        )
+    from accelerate.utils import get_max_memory
+
+    limits = {name: arguments.pop(name, None) for name in PLACING_ARGUMENTS}
+    found = {"device_map": arguments.pop("device_map")}
+    if not any(limits.values()):
+        return found
+    per_gpu, of_memory = (limits[name] for name in PLACING_ARGUMENTS)
+    # what a limit does not name would not be used at all
+    memory = {**get_max_memory(), **({"cpu": of_memory} if of_memory else {})}
+    own = {name: per_gpu for name in memory if name != "cpu" and per_gpu}
+    return {**found, "max_memory": {str(name): limit for name, limit in {**memory, **own}.items()}}
 
 
 def prune_spec_from_args(arguments: dict[str, Any]) -> PruneSpec | None:

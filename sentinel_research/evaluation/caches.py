@@ -12,6 +12,7 @@ from transformers.models.mamba.modeling_mamba import MambaMixer
 from sentinel_research.models.agency import spec_of
 from sentinel_research.models.anatomy import ANATOMIES, family_of
 from sentinel_research.models.mamba import ScanMixer
+from sentinel_research.models.placement import num_computing
 from sentinel_research.models.sentinel import SentinelConfig
 
 KNOWN_FAMILIES = frozenset({*ANATOMIES, "mamba", "mamba2", SentinelConfig.model_type})
@@ -36,6 +37,9 @@ def goes_on(model: PreTrainedModel) -> bool:
         model: On its device.
     """
     if cache_name(model) is None or spec_of(model.config) is not None:
+        return False
+    if num_computing(model) > 1:
+        # keys and values would be on several devices
         return False
     family = family_of(model.config)
     if family == "mamba":

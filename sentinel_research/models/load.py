@@ -27,6 +27,7 @@ from sentinel_research.models.fingerprint import config_fingerprint
 from sentinel_research.models.kernels import kernels_of
 from sentinel_research.models.layout import is_pruned, structure_of
 from sentinel_research.models.mamba import use_scan
+from sentinel_research.models.placement import check_placed, check_placement, places, placing
 from sentinel_research.models.precision import check_bfloat16, is_emulated
 from sentinel_research.models.stored_linear import held_bytes, num_parameters
 from sentinel_research.specs import AgencySpec, ModelSpec
@@ -66,6 +67,7 @@ def load_stored(spec: ModelSpec) -> Loaded:
         `weight_bytes` (what is held), `vocab_size`, `dtype`, `device`, `attn_implementation`,
         `kernels`, `weights_sha256` and `tokenizer_sha256` per file, `config_sha256`, and for a
         pruned checkpoint `kept_heads` and `pruning`, for a gated one `agency`, for one that is
+        spread over devices `places` (parts by place), for one that is
         stored in a few bits `stored`, for a type that the processor lacks `emulated`.
 
     Raises:
@@ -98,6 +100,8 @@ def load_stored(spec: ModelSpec) -> Loaded:
         "tokenizer_sha256": hash_files(_tokenizer_files(spec)),
         "config_sha256": config_fingerprint(model.config),
     }
+    if (spread := places(model)) is not None:
+        report["places"] = spread
     if is_emulated(model.dtype, model.device):
         report["emulated"] = f"{model.dtype} on a processor that has no instructions for it"
     if is_pruned(model.config):
@@ -131,8 +135,13 @@ def load_weights(folder: Path, spec: ModelSpec) -> PreTrainedModel:
     if spec.dtype == "bfloat16":
         check_bfloat16(device, "dtype=bfloat16")
     _refuse_stored(folder, spec)
+    check_placement(spec, read_json(folder / "config.json"))
     model = _load_model(folder, spec)
-    nn.Module.to(model, device=device).eval()
+    if spec.device_map is None:
+        nn.Module.to(model, device=device)
+    else:
+        check_placed(model)
+    model.eval()
     use_scan(model)
     return model
 
@@ -276,6 +285,7 @@ def _load_model(folder: Path, spec: ModelSpec) -> PreTrainedModel:
             # with bits the model is pruned in float32, and stored afterwards
             dtype=spec.dtype if spec.bits is None else "float32",
             attn_implementation=_attention(spec),
+            **placing(spec),
             trust_remote_code=spec.trust_remote_code,
             # mismatches are reported below, together with the other kinds of disagreement
             ignore_mismatched_sizes=True,
@@ -284,7 +294,10 @@ def _load_model(folder: Path, spec: ModelSpec) -> PreTrainedModel:
     except (StrictDataclassError, OSError, ValueError, KeyError, RuntimeError) as error:
         raise CheckpointError(
             f"cannot load a causal language model from {folder}: {_first_line(error)}",
-            "If it comes with its own code that you trust, set trust_remote_code.",
+            "If it comes with its own code that you trust, set trust_remote_code."
+            if spec.device_map is None
+            else "`device_map` may not fit it: name a place for every part once, with the "
+            "embeddings in memory, or take auto.",
         ) from error
     model, info = loaded
     _refuse_mismatch(folder, info)

@@ -59,7 +59,9 @@ def _shrunk(loaded: Loaded, spec: ModelSpec) -> Loaded:
     """Without the heads and neurons that are zeros."""
     family = family_of(loaded.model.config)
     is_quantised = getattr(loaded.model.config, "quantization_config", None) is not None
-    if not spec.shrink_baked or family not in ANATOMIES or is_quantised:
+    # what is spread out stays as it is stored
+    is_whole = spec.device_map is None
+    if not spec.shrink_baked or not is_whole or family not in ANATOMIES or is_quantised:
         return loaded
     plan = baked_plan(loaded.model)
     if plan.is_identity:

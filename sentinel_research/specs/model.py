@@ -18,7 +18,9 @@ class ModelSpec(Spec):
 
     Neither is what the architectures of a comparison share."""
 
-    YOUNGER: ClassVar[frozenset[str]] = frozenset({"bits", "activations"})
+    YOUNGER: ClassVar[frozenset[str]] = frozenset(
+        {"bits", "activations", "device_map", "max_memory"}
+    )
 
     pretrained: str | None = None
     """Local folder or hub id of a causal LM. Exclusive with `architecture`."""
@@ -35,6 +37,13 @@ class ModelSpec(Spec):
     """Weights' type; `auto` keeps the checkpoint's."""
     device: str = "cpu"
     """`cpu`, `cuda` or `cuda:N`."""
+    device_map: Literal["auto"] | dict[str, int | str] | None = None
+    """Spread the layers over all GPUs, the processor's memory and the disk, to measure a model that
+    fits into none: `auto`, or a place (a GPU's number, `cpu`, `disk`) for every module by its path.
+    """
+    max_memory: dict[str, int | str] | None = None
+    """What `device_map: auto` may take, by GPU number or `cpu`, such as `{0: 70GiB, cpu: 400GiB}`;
+    null leaves it what is free."""
     attn_implementation: Literal["auto", "sdpa", "eager"] = "auto"
     """transformers' attention implementation; `auto` is SDPA where the family has it."""
     shrink_baked: bool = True
@@ -63,6 +72,7 @@ class ModelSpec(Spec):
                 "`prune.quantise`, or loaded from its folder"
             )
         self._check_bits()
+        self._check_places()
         if self.pretrained is None and self.revision != "main":
             raise ValueError("`revision` belongs to `pretrained`, not to `architecture`")
         if self.agency is not None and self.agency.compared_baseline is not None:
@@ -71,6 +81,22 @@ class ModelSpec(Spec):
                 "here is none: give a folder or a hub id"
             )
         return self
+
+    def _check_places(self) -> None:
+        if self.device_map is None:
+            if self.max_memory is not None:
+                raise ValueError("`max_memory` limits `device_map: auto`, which is not given")
+            return
+        if self.device_map != "auto" and self.max_memory is not None:
+            raise ValueError("`max_memory` is for `device_map: auto`: here every place is named")
+        if self.pretrained is None:
+            raise ValueError("`device_map` is for measuring a checkpoint: name it in `pretrained`")
+        for name in ("bits", "quantise", "agency"):
+            if getattr(self, name) is not None:
+                raise ValueError(
+                    f"`{name}` changes weights where they are, and `device_map` moves them between "
+                    "devices: leave one of them out"
+                )
 
     def _check_bits(self) -> None:
         if self.activations != "auto" and self.store is None:

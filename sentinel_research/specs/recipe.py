@@ -140,6 +140,7 @@ class Recipe(Spec):
         if self.sweep is not None:
             _check_sweep(self, self.sweep)
             return self
+        _check_placed(self)
         if self.study is not None:
             _check_study(self, self.study)
         if self.tune is not None:
@@ -189,6 +190,23 @@ def _check_sweep(recipe: Recipe, sweep: SweepSpec) -> None:
             place = f"`sweep.models.{name}`: " if name else ""
             what = problem["msg"].removeprefix("Value error, ")
             raise ValueError(f"{place}{f'`{where}`: ' if where else ''}{what}") from None
+
+
+def _check_placed(recipe: Recipe) -> None:
+    if recipe.model.device_map is None:
+        return
+    for stage in ("train", "prune", "recover", "compare", "downstream"):
+        if getattr(recipe, stage) is not None:
+            raise ValueError(
+                f"`model.device_map` spreads a model out to measure it, and `{stage}` needs it "
+                "whole: leave one of them out; see docs/scale.md for models larger than a GPU"
+            )
+    for name in ("long_context", "generation", "cache"):
+        if getattr(recipe.evaluate, name) is not None:
+            raise ValueError(
+                f"`evaluate.{name}` reads a model that is whole on one device: leave it or "
+                "`model.device_map` out"
+            )
 
 
 def _check_study(recipe: Recipe, study: StudySpec) -> None:
