@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from transformers import PreTrainedModel
 
 from sentinel_research import distributed
@@ -30,10 +31,19 @@ def check_placement(spec: ModelSpec, config: Mapping[str, Any]) -> None:
         config: The checkpoint's `config.json`.
 
     Raises:
-        UsageError: for several processes, or weights that are stored in a few bits.
+        UsageError: for several processes, a GPU that is not there, or weights that are stored in a
+            few bits.
     """
     if spec.device_map is None:
         return
+    named = spec.device_map.values() if isinstance(spec.device_map, dict) else spec.max_memory or ()
+    for gpu in (int(name) for name in named if str(name).isdigit()):
+        if gpu >= torch.cuda.device_count():
+            raise UsageError(
+                f"GPU {gpu} was given a part of the model, and {torch.cuda.device_count()} CUDA "
+                "devices are visible",
+                "name GPUs that are there, cpu or disk",
+            )
     if distributed.num_processes() > 1:
         raise UsageError(
             f"`device_map` places one model on all devices, and {distributed.num_processes()} "

@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from typing_extensions import Self
 
 from sentinel_research.specs.agency import AgencySpec
@@ -59,6 +59,13 @@ class ModelSpec(Spec):
     """What projections of 8 bits multiply; `auto` is what computes fastest on the device."""
     trust_remote_code: bool = False
     """Run Python code that comes with the checkpoint. Never on by default."""
+
+    @field_validator("max_memory", mode="before")
+    @classmethod
+    def _devices_are_named(cls, given: Any) -> Any:
+        """YAML reads the number of a GPU as one; JSON has names alone."""
+        is_named = isinstance(given, dict)
+        return {str(name): limit for name, limit in given.items()} if is_named else given
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:

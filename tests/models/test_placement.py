@@ -1,15 +1,20 @@
 """A model over memory and disk gives the numbers of the same model in memory."""
 
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from lm_eval.utils import simple_parse_args_string
 from transformers import PreTrainedModel
 
 from sentinel_research.cli import main
 from sentinel_research.errors import CheckpointError, UsageError
 from sentinel_research.evaluation.adapter import SentinelLM
+from sentinel_research.evaluation.arguments import placing_from_args
 from sentinel_research.evaluation.caches import goes_on
 from sentinel_research.models import save
 from sentinel_research.models.agency import add_agency
@@ -83,6 +88,35 @@ def test_command_measures_a_spread_model_as_a_whole_one(
         assert ("places" in record["load"]) == (name == "placed")
     assert found[0] == found[1]
     capsys.readouterr()
+
+
+def test_commands_of_the_page_on_scale_are_understood(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from accelerate.commands.launch import launch_command_parser
+
+    page = Path(__file__).parents[2].joinpath("docs", "scale.md").read_text()
+    text = "".join(re.findall(r"```sh\n(.*?)```", page, re.DOTALL)).replace("\\\n", " ")
+    seen = set()
+    for command in text.splitlines():
+        program, *words = shlex.split(command.replace("MODEL", str(folder)))
+        seen.add(program)
+        if program == "accelerate":
+            found = launch_command_parser().parse_args(words[1:])
+            assert (found.training_script, found.num_processes) == ("sentinel_research", 32)
+        elif program == "sentinel":
+            more = [] if words[0] == "ls" else ["--set", "evaluate.tasks=[sentinel_synthetic]"]
+            has_gpus = "--set" not in words or torch.cuda.device_count() > 1
+            code = main([*words, *more, *(["--dry-run"] if more else [])])
+            assert code == (0 if has_gpus else 2)
+        else:
+            arguments = simple_parse_args_string(words[words.index("--model_args") + 1])
+            assert placing_from_args(arguments, {})["device_map"] == "auto"
+            assert arguments == {"pretrained": str(folder), "dtype": "bfloat16"}
+    assert seen == {"accelerate", "sentinel", "lm_eval"}
+    shown = capsys.readouterr()
+    assert re.search(r"device_map +auto", shown.out)
+    assert torch.cuda.device_count() > 1 or "GPU 0 was given a part of the model" in shown.err
 
 
 def test_spread_model_is_not_pruned_but_refused(folder: Path) -> None:
