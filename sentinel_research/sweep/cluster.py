@@ -10,6 +10,7 @@ Reference: [1] Moritz et al. 2018, Ray: A Distributed Framework for Emerging AI 
 https://arxiv.org/abs/1712.05889.
 """
 
+import os
 import re
 import socket
 import tempfile
@@ -25,16 +26,19 @@ from sentinel_research.errors import SentinelError, StorageError, UsageError
 from sentinel_research.evaluation.questions import Questions
 from sentinel_research.inputs import define_inputs
 from sentinel_research.process import prepare_process
-from sentinel_research.progress import Progress, Silent
+from sentinel_research.progress import Silent
 from sentinel_research.record import CELLS_FOLDER, RunRecord
 from sentinel_research.specs import Recipe
-from sentinel_research.sweep.executors import Finished
+from sentinel_research.sweep.executors import Finished, Order
 from sentinel_research.sweep.plan import Batch, SweptModel
-from sentinel_research.sweep.store import CellStore
 from sentinel_research.sweep.work import ModelWork, failed_record
 
 _ADDRESS = re.compile(r"^(?:ray://)?(?P<host>[^:/\s]+):(?P<port>\d{1,5})$")
 _ANSWERS_WITHIN_SECONDS = 5.0
+_HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+_SETTINGS = 4
+# length, type, flags, stream
+_EMPTY_SETTINGS = bytes([0, 0, 0, _SETTINGS, 0, 0, 0, 0, 0])
 _CANNOT_START = "creation task"
 MOST_LOSSES = 3
 """Workers that a cell may lose before it counts as failed: it may be the one that ends them."""
@@ -124,13 +128,7 @@ class RayCluster:
         connect(self._ray, address, num_workers)
         self.num_workers = num_workers or max(1, int(self._ray.cluster_resources().get("CPU", 1)))
 
-    def run(
-        self,
-        models: Mapping[str, SweptModel],
-        stores: Mapping[str, CellStore],
-        todo: Sequence[Batch],
-        progress: Progress,
-    ) -> Iterator[Finished]:
+    def run(self, order: Order) -> Iterator[Finished]:
         """See Executor.
 
         Raises:
@@ -139,8 +137,8 @@ class RayCluster:
             StorageError: if the disk of a worker is full.
         """
         try:
-            self._check(models)
-            yield from _Dispatch(self._ray, models, stores, todo, progress).run(self.num_workers)
+            self._check(order.models)
+            yield from _Dispatch(self._ray, order).run(self.num_workers)
         finally:
             self._ray.shutdown()
 
@@ -165,19 +163,12 @@ class RayCluster:
 class _Dispatch:
     """Gives cells to workers, and takes what they return, until there are none left."""
 
-    def __init__(
-        self,
-        ray: ModuleType,
-        models: Mapping[str, SweptModel],
-        stores: Mapping[str, CellStore],
-        todo: Sequence[Batch],
-        progress: Progress,
-    ) -> None:
-        self._ray, self._models, self._stores = ray, models, stores
-        self._todo, self._progress = deque(todo), progress
+    def __init__(self, ray: ModuleType, order: Order) -> None:
+        self._ray, self._models, self._stores = ray, order.models, order.stores
+        self._todo, self._progress = deque(order.batches), order.progress
         self._at: dict[Any, _Job] = {}
         self._losses = Counter[tuple[str, str]]()
-        options = {"num_cpus": 1, "num_gpus": 1 if _on_gpu(models) else 0, "max_restarts": 0}
+        options = {"num_cpus": 1, "num_gpus": 1 if _on_gpu(order.models) else 0, "max_restarts": 0}
         self._actor = ray.remote(**options)(Worker)
 
     def run(self, num_workers: int) -> Iterator[Finished]:
@@ -288,10 +279,29 @@ def _check_answers(address: str, hint: str) -> None:
         )
     place = found["host"], int(found["port"])
     try:
-        with socket.create_connection(place, timeout=_ANSWERS_WITHIN_SECONDS):
-            pass
+        with socket.create_connection(place, timeout=_ANSWERS_WITHIN_SECONDS) as connection:
+            # behind certificates nothing answers in plain words
+            is_ray = "RAY_USE_TLS" in os.environ or _speaks_grpc(connection)
     except (OSError, OverflowError) as error:
         raise UsageError(f"no ray cluster answers at {address}: {error}", hint) from error
+    if not is_ray:
+        raise UsageError(f"what answers at {address} is no ray cluster", hint)
+
+
+def _speaks_grpc(connection: socket.socket) -> bool:
+    """Whether the other side begins HTTP/2 [2], as all servers of ray do.
+
+    Reference: [2] RFC 9113, sections 3.4 and 6.5: each side's first frame is its settings.
+    """
+    connection.sendall(_HTTP2_PREFACE + _EMPTY_SETTINGS)
+    head = b""
+    while len(head) < len(_EMPTY_SETTINGS):
+        # the time limit is that of the connection
+        more = connection.recv(len(_EMPTY_SETTINGS) - len(head))
+        if not more:
+            return False
+        head += more
+    return head[3] == _SETTINGS
 
 
 def _on_gpu(models: Mapping[str, SweptModel]) -> bool:

@@ -22,6 +22,19 @@ class Finished(NamedTuple):
     """What belongs beside the record and is not there yet, by path in the cell's folder."""
 
 
+class Order(NamedTuple):
+    """What an executor is asked for."""
+
+    models: Mapping[str, SweptModel]
+    """Of the sweep."""
+    stores: Mapping[str, CellStore]
+    """Of each, for what their cells have in common; the caller keeps the cells."""
+    batches: Sequence[Batch]
+    """What is to be computed."""
+    progress: Progress
+    """Who is told about pieces of work inside a cell."""
+
+
 class Executor(Protocol):
     """Computes batches of cells, in any order and anywhere."""
 
@@ -29,20 +42,8 @@ class Executor(Protocol):
     def num_workers(self) -> int:
         """Processes that compute at the same time."""
 
-    def run(
-        self,
-        models: Mapping[str, SweptModel],
-        stores: Mapping[str, CellStore],
-        todo: Sequence[Batch],
-        progress: Progress,
-    ) -> Iterator[Finished]:
+    def run(self, order: Order) -> Iterator[Finished]:
         """Every cell as it comes to its end, those that failed too.
-
-        Args:
-            models: Of the sweep.
-            stores: Of each, for what their cells have in common; the caller keeps the cells.
-            todo: What is to be computed.
-            progress: Who is told about pieces of work inside a cell.
 
         Raises:
             UsageError: if nobody can compute.
@@ -55,26 +56,20 @@ class InProcess:
 
     num_workers = 1
 
-    def run(
-        self,
-        models: Mapping[str, SweptModel],
-        stores: Mapping[str, CellStore],
-        todo: Sequence[Batch],
-        progress: Progress,
-    ) -> Iterator[Finished]:
+    def run(self, order: Order) -> Iterator[Finished]:
         """See Executor; files are written where they belong."""
         questions = Questions()
-        for batch in todo:
-            model = models[batch.model]
+        for batch in order.batches:
+            model = order.models[batch.model]
             asked = set(batch.cells)
             cells = [cell for cell in model.cells if cell.id in asked]
-            store = stores[batch.model]
+            store = order.stores[batch.model]
             work = ModelWork(
                 model.recipe,
                 store.index,
                 cells,
                 model.folder,
-                progress,
+                order.progress,
                 store.write_index,
                 questions,
             )

@@ -17,7 +17,7 @@ from sentinel_research.pipeline import conclude, default_folder
 from sentinel_research.progress import Progress, Silent, piece
 from sentinel_research.record import RunRecord, now
 from sentinel_research.specs import Recipe
-from sentinel_research.sweep.executors import Executor, Finished, InProcess
+from sentinel_research.sweep.executors import Executor, Finished, InProcess, Order
 from sentinel_research.sweep.plan import Batch, SweptModel, batches, plan_sweep
 from sentinel_research.sweep.store import CellStore
 
@@ -127,7 +127,7 @@ def _compute(
         done=num_cells - num_open,
         kinds=_kinds(models, todo) if executor.num_workers == 1 else (),
     ):
-        for finished in executor.run(models, stores, todo, progress):
+        for finished in executor.run(Order(models, stores, todo, progress)):
             if _keep(stores[finished.model], finished):
                 num_computed += 1
                 _tell(models[finished.model], finished.record, progress)

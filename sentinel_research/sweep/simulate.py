@@ -9,7 +9,7 @@ import heapq
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,10 +17,9 @@ from sentinel_research.progress import Plain, Progress
 from sentinel_research.recipe import parse
 from sentinel_research.record import EvaluationReport, Measurement, RunRecord
 from sentinel_research.specs import Recipe
-from sentinel_research.sweep.executors import Finished
-from sentinel_research.sweep.plan import Batch, SweptModel, batches, plan_sweep
+from sentinel_research.sweep.executors import Finished, Order
+from sentinel_research.sweep.plan import batches, plan_sweep
 from sentinel_research.sweep.run import run_sweep
-from sentinel_research.sweep.store import CellStore
 from sentinel_research.sweep.work import failed_record
 
 _SEEDS = 100
@@ -61,19 +60,12 @@ class _NoModels:
     def __init__(self) -> None:
         self.began = self.ended = 0.0
 
-    def run(
-        self,
-        models: Mapping[str, SweptModel],
-        stores: Mapping[str, CellStore],
-        todo: Sequence[Batch],
-        progress: Progress,
-    ) -> Iterator[Finished]:
+    def run(self, order: Order) -> Iterator[Finished]:
         """See Executor."""
-        del progress
         self.began = time.process_time()
-        for batch in todo:
-            planned = {cell.id: cell for cell in models[batch.model].cells}
-            base = stores[batch.model].index
+        for batch in order.batches:
+            planned = {cell.id: cell for cell in order.models[batch.model].cells}
+            base = order.stores[batch.model].index
             for name in batch.cells:
                 record = failed_record(base, planned[name], "")
                 _fill(record)

@@ -1,10 +1,12 @@
 """A sweep on a ray cluster of this machine, one of whose workers is killed."""
 
+import contextlib
 import os
 import signal
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,10 @@ import pytest
 
 from sentinel_research.cli import main
 from sentinel_research.errors import UsageError
-from sentinel_research.progress import Progress
 from sentinel_research.record import RunRecord
 from sentinel_research.sweep import run_sweep
 from sentinel_research.sweep.executors import Finished as FinishedCell
-from sentinel_research.sweep.plan import Batch, SweptModel
-from sentinel_research.sweep.store import CellStore
+from sentinel_research.sweep.executors import Order
 from tests.sweep.conftest import Finished, values
 
 ray = pytest.importorskip("ray", reason="ray is not installed: pip install -e .[cluster]")
@@ -35,14 +35,8 @@ class _Killing:
         self.seen: list[tuple[str, str]] = []
         self.processes: list[int] = []
 
-    def run(
-        self,
-        models: Mapping[str, SweptModel],
-        stores: Mapping[str, CellStore],
-        todo: Sequence[Batch],
-        progress: Progress,
-    ) -> Iterator[FinishedCell]:
-        for finished in self._cluster.run(models, stores, todo, progress):
+    def run(self, order: Order) -> Iterator[FinishedCell]:
+        for finished in self._cluster.run(order):
             assert finished.record.cell_of is not None
             self.seen.append((finished.model, finished.record.cells[0].id))
             self.processes.append(int(finished.record.cell_of.computed_on.split()[-1]))
@@ -90,6 +84,37 @@ def test_address_that_does_not_answer_is_refused_within_seconds(scheme: str) -> 
     # ray's own limit is a minute
     assert time.monotonic() - start < 30
     assert not ray.is_initialized()
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [(b"", "timed out"), (b"HTTP/1.1 400 Bad Request\r\n", "what answers at .* is no ray cluster")],
+    ids=["silence", "another protocol"],
+)
+def test_address_of_something_else_is_refused_within_seconds(
+    answer: bytes, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sentinel_research.sweep import cluster
+
+    monkeypatch.setattr(cluster, "_ANSWERS_WITHIN_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor() as pool:
+        served = pool.submit(_serve, server, answer)
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(UsageError, match=said) as refused:
+            cluster.RayCluster(address)
+        served.result()
+    assert "ray start --head" in refused.value.hint
+    assert not ray.is_initialized()
+
+
+def _serve(server: socket.socket, answer: bytes) -> None:
+    """Take one connection, say something, and wait until the other side has gone."""
+    connection, _ = server.accept()
+    # what was said and not read ends the connection the hard way
+    with connection, contextlib.suppress(ConnectionResetError):
+        connection.sendall(answer)
+        while connection.recv(64):
+            pass
 
 
 def test_address_that_is_none_is_refused() -> None:

@@ -3,7 +3,9 @@
 import errno
 import json
 import os
-from collections.abc import Callable
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +189,44 @@ def test_full_disk_stops_the_sweep_and_loses_nothing_that_was_finished(
     first = len(computed)
     swept = run_sweep(small, tmp_path)
     assert computed[first:] == ["magnitude_l2-0.4", "magnitude_l2-0.6"]
+    _has_the_numbers_of(finished, swept)
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """The folder of a file system in memory, with room for 64 KiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if (why := _mounted(folder, "size=64k")) is not None:
+        pytest.skip(f"no file system can be mounted here: {why}")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def _mounted(folder: Path, options: str) -> str | None:
+    """None once it is mounted, or why it is not."""
+    if shutil.which("mount") is None:
+        return "there is no mount"
+    words = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+    done = subprocess.run(words, capture_output=True, text=True)
+    return done.stderr.strip() if done.returncode else None
+
+
+def test_disk_that_is_really_full_stops_the_sweep_which_goes_on_with_more_room(
+    finished: Finished, small: Recipe, computed: list[str], tiny_disk: Path
+) -> None:
+    folder = tiny_disk / "sweep"
+    with pytest.raises(StorageError, match="No space left on device") as refused:
+        run_sweep(small, folder)
+    assert "the same command resumes" in refused.value.hint
+    done = {path.parent.name for path in folder.rglob(RECORD_FILE)}
+    assert done
+    assert done < {"dense", "magnitude_l2-0.4", "magnitude_l2-0.6"}
+    assert all(json.loads(path.read_text()) for path in folder.rglob("*.json"))
+    assert _mounted(tiny_disk, "remount,size=64m") is None
+    first = len(computed)
+    swept = run_sweep(small, folder)
+    assert not done.intersection(computed[first:])
     _has_the_numbers_of(finished, swept)
 
 
