@@ -1,6 +1,7 @@
 """What one pruning did: counts that were measured, beside what was predicted."""
 
 from typing import TYPE_CHECKING, Literal
+from weakref import WeakKeyDictionary
 
 import torch
 from pydantic import Field
@@ -8,6 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from sentinel_research.models.anatomy import anatomy_of, context_length
+from sentinel_research.models.fingerprint import config_fingerprint
 from sentinel_research.models.flops import forward_flops
 from sentinel_research.models.layout import norm_stays, structure_of
 from sentinel_research.pruning.plan import PruningPlan
@@ -84,11 +86,22 @@ def report_of(
         num_parameters_before=model.num_parameters(),
         num_parameters_after=pruned.num_parameters(),
         num_nonzero_parameters_after=count_nonzero(pruned, plan),
-        flops_per_token_before=forward_flops_per_token(model, length),
+        flops_per_token_before=_flops_before(model, length),
         flops_per_token_after=forward_flops_per_token(pruned, length),
         flops_sequence_length=length,
         scoring_seconds=scoring_seconds,
     )
+
+
+# by model, for what its configuration was: a sweep prunes one model many times
+_COUNTED: WeakKeyDictionary[PreTrainedModel, dict[tuple[str, int], float]] = WeakKeyDictionary()
+
+
+def _flops_before(model: PreTrainedModel, length: int) -> float:
+    known, asked = _COUNTED.setdefault(model, {}), (config_fingerprint(model.config), length)
+    if asked not in known:
+        known[asked] = forward_flops_per_token(model, length)
+    return known[asked]
 
 
 def with_quantised(

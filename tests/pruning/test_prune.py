@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers import PreTrainedModel
 
 from sentinel_research.data.calibration_set import CalibrationSet
 from sentinel_research.errors import CheckFailedError, UsageError
 from sentinel_research.models import structure_of
 from sentinel_research.models.tiny import FAMILIES, tiny_model
 from sentinel_research.pruning import PruneReport, apply, make_plan, mask, plan_units, prune, remove
-from sentinel_research.pruning.report import count_nonzero
+from sentinel_research.pruning.report import count_nonzero, forward_flops_per_token
 from sentinel_research.pruning.surgery import probe_inputs
 from sentinel_research.pruning.weight_mask import WeightMask
 from sentinel_research.specs import CalibrationSpec, PruneSpec
@@ -322,3 +323,26 @@ def test_layers_of_another_scale_are_made_comparable_only_if_that_is_asked() -> 
 
     assert kept() == structure_of(model.config).num_units("head")[0]
     assert kept(normalise="layer") < kept()
+
+
+def test_operations_of_a_model_that_is_pruned_again_are_counted_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counted: list[Any] = []
+
+    def count(model: PreTrainedModel, length: int) -> float:
+        counted.append(model)
+        return forward_flops_per_token(model, length)
+
+    monkeypatch.setattr("sentinel_research.pruning.report.forward_flops_per_token", count)
+    model = tiny_model("gpt2")
+    first, second = (
+        prune(model, PruneSpec(scorer="random", fraction=fraction)) for fraction in (0.2, 0.4)
+    )
+    assert [one is model for one in counted] == [True, False, False]
+    assert first.report.flops_per_token_before == second.report.flops_per_token_before
+    # another model, or the same one of another configuration, is counted
+    prune(tiny_model("gpt2", seed=1), PruneSpec(scorer="random", fraction=0.2))
+    model.config.summary_type = "mean"
+    prune(model, PruneSpec(scorer="random", fraction=0.2))
+    assert [one is model for one in counted[3:]] == [False, False, True, False]
