@@ -22,6 +22,7 @@ from sentinel_research.cell_record import Status as Status
 from sentinel_research.distributed import is_main
 from sentinel_research.errors import UsageError
 from sentinel_research.files import write_atomically
+from sentinel_research.redact import redacted_json
 
 SCHEMA_VERSION = 1
 RECORD_FILE = "record.json"
@@ -119,8 +120,12 @@ class RunRecord(Part):
         """
         path = folder / RECORD_FILE
         if is_main():
-            write_atomically(path, self.model_dump_json(indent=indent) + "\n")
+            write_atomically(path, self.to_json(indent) + "\n")
         return path
+
+    def to_json(self, indent: int | None = 1) -> str:
+        """The record as it is written: no secret of this process' environment is in it."""
+        return redacted_json(self.model_dump_json(indent=indent), indent=indent)
 
     @classmethod
     def read(cls, folder: Path) -> "RunRecord":

@@ -81,7 +81,7 @@ class CellStore:
 
     def write_index(self) -> None:
         """Write the index, whose cells are as they were planned."""
-        write_atomically(self.folder / INDEX_FILE, self.index.model_dump_json(indent=1) + "\n")
+        write_atomically(self.folder / INDEX_FILE, self.index.to_json() + "\n")
 
     def _status(self, cell: str) -> Status | None:
         path = self.own(cell) / RECORD_FILE

@@ -16,6 +16,7 @@ FLOORS = {
     "memory": 0,
     "paired": 0,
     "process": 0,
+    "redact": 0,
     "progress": 0,
     "recipe": 0,
     "record": 0,
