@@ -13,13 +13,13 @@ from filelock import FileLock, Timeout
 
 from sentinel_research import distributed
 from sentinel_research.cell_plan import DENSE, PlannedCell, plan_cells
-from sentinel_research.cells import headline, run_cell
+from sentinel_research.cells import run_cell, tell_cell
 from sentinel_research.environment import environment
 from sentinel_research.errors import CheckFailedError, SentinelError, UsageError
 from sentinel_research.files import create_folder
 from sentinel_research.inputs import define_inputs, record_inputs
 from sentinel_research.preparation import prepare
-from sentinel_research.progress import Progress, Silent, piece
+from sentinel_research.progress import Progress, Silent, piece, watched
 from sentinel_research.record import RECORD_FILE, CellRecord, RunRecord, now
 from sentinel_research.specs import Recipe
 
@@ -82,6 +82,18 @@ def _run_locked(
     distributed.on_main(lambda: _begin_record(recipe, folder))
     # nobody goes on, and writes, before all have read
     record = distributed.together(lambda: _open_record(recipe, folder))
+    with watched(progress, record, folder):
+        _carry_out(recipe, all_cells, record, folder, progress)
+    return record
+
+
+def _carry_out(
+    recipe: Recipe,
+    all_cells: list[PlannedCell],
+    record: RunRecord,
+    folder: Path,
+    progress: Progress,
+) -> None:
     try:
         # what a run does not need is not imported: it would be most of the time to its first number
         if recipe.downstream is not None:
@@ -98,10 +110,9 @@ def _run_locked(
         else:
             _run_cells(recipe, all_cells, record, folder, progress)
     except SentinelError as error:
-        _close(record, folder, str(error))
+        _close(record, folder, progress, str(error))
         raise
-    _close(record, folder)
-    return record
+    _close(record, folder, progress)
 
 
 def _run_cells(
@@ -125,7 +136,7 @@ def _run_cells(
             if planned.id == DENSE and cell.evaluation is not None:
                 record_inputs(recipe, record, cell.evaluation)
             if planned in to_do:
-                progress.advance(f"{planned.id} {headline(recipe, cell)}")
+                tell_cell(progress, planned.id, recipe, cell)
     if not all_cells:
         record_inputs(recipe, record, None)
     conclude(recipe, record, folder)
@@ -150,7 +161,7 @@ def conclude(recipe: Recipe, record: RunRecord, folder: Path) -> None:
         record.checks = [*others, check_budgets(record)]
 
 
-def _close(record: RunRecord, folder: Path, error: str | None = None) -> None:
+def _close(record: RunRecord, folder: Path, progress: Progress, error: str | None = None) -> None:
     """Say in the record how the run ended, and write its report."""
     from sentinel_research.reporting import report
 
@@ -160,6 +171,7 @@ def _close(record: RunRecord, folder: Path, error: str | None = None) -> None:
     record.write(folder)
     if distributed.is_main():
         report(folder)
+        progress.concluded(record, folder)
 
 
 def _refuse_failed_checks(record: RunRecord, folder: Path) -> None:

@@ -59,7 +59,7 @@ def prepare(
     recoverer = Recoverer(model, tokenizer, pruner, progress)
     distributed.together(lambda: recoverer.check(to_do))
     kept()
-    return Prepared(model, tokenizer, pruner, recoverer, questions or Questions())
+    return Prepared(model, tokenizer, pruner, recoverer, questions or Questions(), progress)
 
 
 def _refuse_parts(to_do: list[PlannedCell]) -> None:

@@ -96,5 +96,5 @@ class Recoverer:
             data=distributed.together(lambda: training_set(spec.train, self._tokenizer)),
             folder=folder,
             progress=self._progress,
-            title=planned.id,
+            title="recovery",
         )

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 
 import sentinel_research
+from sentinel_research.cli.flags import BY_DEFAULT, TOLD, Told
 from sentinel_research.cli.sweep import SWEEPS, Chosen, ExecutorName
 
 app = App(
@@ -56,7 +57,7 @@ def run(
     address: Annotated[str | None, Parameter(group=SWEEPS)] = None,
     workers: Annotated[int | None, Parameter(group=SWEEPS)] = None,
     dry_run: Annotated[bool, Parameter(negative="")] = False,
-    quiet: Annotated[bool, Parameter(negative="")] = False,
+    told: Annotated[Told, TOLD] = BY_DEFAULT,
 ) -> int:
     """Run a recipe from model to report. The same command resumes an interrupted run.
 
@@ -81,16 +82,12 @@ def run(
         Processes of the cluster that compute; as many as it has processors by default.
     dry_run
         Show the resolved recipe, what would be removed and which tasks were found; run nothing.
-    quiet
-        No progress on stderr.
     """
     from sentinel_research.cli.run import run_recipe, tuning_overrides
 
     overrides = [*(set_ or []), *(tuning_overrides(recipe, tune) if tune is not None else ())]
     chosen = Chosen(executor, address, workers)
-    return run_recipe(
-        recipe, overrides, output=output, dry_run=dry_run, quiet=quiet, executor=chosen
-    )
+    return run_recipe(recipe, overrides, output=output, dry_run=dry_run, told=told, executor=chosen)
 
 
 @app.command
@@ -111,7 +108,7 @@ def train(
     set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
     output: Path | None = None,
     dry_run: Annotated[bool, Parameter(negative="")] = False,
-    quiet: Annotated[bool, Parameter(negative="")] = False,
+    told: Annotated[Told, TOLD] = BY_DEFAULT,
 ) -> int:
     """Train an architecture from scratch. The same command resumes an interrupted training.
 
@@ -150,8 +147,6 @@ def train(
         Run folder; runs/NAME-FINGERPRINT by default.
     dry_run
         Show the resolved recipe and the size of the model; train nothing.
-    quiet
-        No progress on stderr.
     """
     from sentinel_research.cli.train import train_recipe
 
@@ -168,7 +163,7 @@ def train(
         "train.seed": seed,
     }
     overrides = [*(f"model.config.{pair}" for pair in config or []), *(set_ or [])]
-    return train_recipe(recipe, settings, overrides, output=output, dry_run=dry_run, quiet=quiet)
+    return train_recipe(recipe, settings, overrides, output=output, dry_run=dry_run, told=told)
 
 
 @app.command

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import App, Parameter
 
 from sentinel_research.baselines.store import DEFAULT_FOLDER
+from sentinel_research.cli.flags import BY_DEFAULT, TOLD, Told, shown_progress
 
 if TYPE_CHECKING:
     from sentinel_research.baselines.judge import Judged
@@ -88,7 +89,7 @@ def measure(
     model: Annotated[list[str] | None, Parameter(negative="")] = None,
     folder: Path = DEFAULT_FOLDER,
     output: Path | None = None,
-    quiet: Annotated[bool, Parameter(negative="")] = False,
+    told: Annotated[Told, TOLD] = BY_DEFAULT,
 ) -> int:
     """Run the recipes of a suite, and compare each with what is kept; 1 if anything differs.
 
@@ -102,13 +103,11 @@ def measure(
         Folder of all suites.
     output
         Run folders go there, one for each model; runs/SUITE by default.
-    quiet
-        No progress on stderr.
     """
     from sentinel_research.baselines import check_record, read_suite
-    from sentinel_research.cli.run import prepare_process, shown_progress
     from sentinel_research.errors import BaselineError
     from sentinel_research.pipeline import DEFAULT_ROOT, run
+    from sentinel_research.process import prepare_process
 
     prepare_process()
     found = read_suite(suite, folder)
@@ -116,7 +115,7 @@ def measure(
     num_wrong = 0
     for name, recipe in recipes.items():
         own = (output or DEFAULT_ROOT / suite) / name
-        with shown_progress(quiet=quiet) as progress:
+        with shown_progress(told) as progress:
             record = run(recipe, own, progress=progress)
         try:
             judged = check_record(record, folder)

@@ -325,7 +325,7 @@ def _measure(
     sections: "list[AnySection]", *, size: Size, device: str, pairs: int | None, output: Path | None
 ) -> int:
     """Measure sections; 1 if a check failed."""
-    from sentinel_research.cli.run import prepare_process
+    from sentinel_research.process import prepare_process
 
     prepare_process()
     from sentinel_research.bench.files import to_json

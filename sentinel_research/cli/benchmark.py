@@ -5,7 +5,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from sentinel_research.cli.finetune import carry_out
-from sentinel_research.cli.flags import PUBLISHED
+from sentinel_research.cli.flags import BY_DEFAULT, PUBLISHED, TOLD, Shown
 from sentinel_research.finetune.benchmark import PruningBenchmarkRequest
 
 
@@ -13,7 +13,7 @@ def benchmark(
     *,
     request: Annotated[PruningBenchmarkRequest, PUBLISHED],
     dry_run: Annotated[bool, Parameter(name=["--dry_run", "--dry-run"], negative="")] = False,
-    quiet: Annotated[bool, Parameter(negative="")] = False,
+    told: Annotated[Shown, TOLD] = BY_DEFAULT,
 ) -> int:
     """Prune by several strategies at several levels, train each back, and measure all of it.
 
@@ -25,7 +25,5 @@ def benchmark(
     ----------
     dry_run
         Show what would be pruned and trained; train nothing.
-    quiet
-        No progress on stderr.
     """
-    return carry_out(request, dry_run=dry_run, quiet=quiet)
+    return carry_out(request, dry_run=dry_run, told=told)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 
 from sentinel_research.baselines.store import DEFAULT_FOLDER
+from sentinel_research.cli.flags import BY_DEFAULT, TOLD, Told, shown_progress
 from sentinel_research.errors import UsageError
 
 claims = App(name="claims", help="What was claimed, what was measured, and what follows: a ledger.")
@@ -57,7 +58,7 @@ def check(
     from sentinel_research.claims.evidence import Evidence
     from sentinel_research.claims.judge import differences
     from sentinel_research.claims.ledger import found_in_words
-    from sentinel_research.cli.run import prepare_process
+    from sentinel_research.process import prepare_process
 
     prepare_process()
     runs = dict(_run(one) for one in run or ())
@@ -122,7 +123,7 @@ def measure(
     *,
     folder: Path = DEFAULT_FOLDER,
     output: Path = Path("runs/claims"),
-    quiet: Annotated[bool, Parameter(negative="")] = False,
+    told: Annotated[Told, TOLD] = BY_DEFAULT,
 ) -> int:
     """Carry out runs that claims are judged by, and keep their records. It resumes.
 
@@ -134,17 +135,15 @@ def measure(
         Folder of baselines; records are kept below it.
     output
         Run folders go there.
-    quiet
-        No progress on stderr.
     """
     from sentinel_research.claims.measure import chosen
     from sentinel_research.claims.measure import measure as carry_out
     from sentinel_research.claims.store import read_measurements
-    from sentinel_research.cli.run import prepare_process, shown_progress
+    from sentinel_research.process import prepare_process
 
     prepare_process()
     runs = chosen(name, read_measurements(folder))
-    with shown_progress(quiet=quiet) as progress:
+    with shown_progress(told) as progress:
         for own, measurement in runs.items():
             print(carry_out(own, measurement, folder, output, progress), flush=True)
     return 0

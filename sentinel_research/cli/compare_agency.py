@@ -5,7 +5,14 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from sentinel_research.cli.flags import PUBLISHED
+from sentinel_research.cli.flags import (
+    BY_DEFAULT,
+    PUBLISHED,
+    TOLD,
+    Told,
+    check_told,
+    shown_progress,
+)
 from sentinel_research.compare_agency.request import AgencyComparisonRequest
 
 
@@ -13,7 +20,7 @@ def compare_agency(
     *,
     request: Annotated[AgencyComparisonRequest | None, PUBLISHED] = None,
     dry_run: Annotated[bool, Parameter(name=["--dry_run", "--dry-run"], negative="")] = False,
-    quiet: Annotated[bool, Parameter(negative="")] = False,
+    told: Annotated[Told, TOLD] = BY_DEFAULT,
 ) -> int:
     """Prune a model with agency and the same without, level by level, and compare them.
 
@@ -26,12 +33,11 @@ def compare_agency(
     ----------
     dry_run
         Show models, levels and what would be measured; measure nothing.
-    quiet
-        No progress on stderr.
     """
-    from sentinel_research.cli.run import prepare_process, shown_progress
+    from sentinel_research.process import prepare_process
 
     prepare_process()
+    check_told(told)
     from sentinel_research.compare_agency.recipes import check_request
     from sentinel_research.compare_agency.run import planned, run_comparison
     from sentinel_research.compare_agency.write import contrast_lines
@@ -41,7 +47,7 @@ def compare_agency(
         check_request(request)
         print("\n".join(planned(request)))
         return 0
-    with shown_progress(quiet=quiet) as progress:
+    with shown_progress(told) as progress:
         outcome = run_comparison(request, progress=progress)
     results = outcome.results
     print("\n".join(contrast_lines(results)))

@@ -4,7 +4,14 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from sentinel_research.cli.flags import PUBLISHED
+from sentinel_research.cli.flags import (
+    BY_DEFAULT,
+    PUBLISHED,
+    TOLD,
+    Told,
+    check_told,
+    shown_progress,
+)
 from sentinel_research.downstream_command.request import DownstreamRequest
 
 
@@ -12,7 +19,7 @@ def downstream(
     *,
     request: Annotated[DownstreamRequest, PUBLISHED],
     dry_run: Annotated[bool, Parameter(name=["--dry_run", "--dry-run"], negative="")] = False,
-    quiet: Annotated[bool, Parameter(negative="")] = False,
+    told: Annotated[Told, TOLD] = BY_DEFAULT,
 ) -> int:
     """Fine-tune finished models on tasks of lm-eval, and measure them before and after.
 
@@ -24,12 +31,11 @@ def downstream(
     ----------
     dry_run
         Show tasks, documents and models; fine-tune nothing.
-    quiet
-        No progress on stderr.
     """
-    from sentinel_research.cli.run import prepare_process, shown_progress
+    from sentinel_research.process import prepare_process
 
     prepare_process()
+    check_told(told)
     from sentinel_research.downstream_command.recipes import downstream_recipe
     from sentinel_research.downstream_command.run import run_downstream_request
     from sentinel_research.reporting import summary
@@ -39,7 +45,7 @@ def downstream(
 
         print(describe(downstream_recipe(request)).text)
         return 0
-    with shown_progress(quiet=quiet) as progress:
+    with shown_progress(told) as progress:
         record, files = run_downstream_request(request, progress=progress)
     print(f"{summary(record)}\n")
     print("\n".join(map(str, files)))

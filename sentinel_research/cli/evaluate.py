@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from sentinel_research.cli.flags import PUBLISHED
+from sentinel_research.cli.flags import BY_DEFAULT, PUBLISHED, TOLD, Told
 from sentinel_research.record import RunRecord
 from sentinel_research.specs.base import Spec
 
@@ -69,7 +69,7 @@ def evaluate(
     set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
     output: Path | None = None,
     dry_run: Annotated[bool, Parameter(name=["--dry_run", "--dry-run"], negative="")] = False,
-    quiet: Annotated[bool, Parameter(negative="")] = False,
+    told: Annotated[Told, TOLD] = BY_DEFAULT,
 ) -> int:
     """Measure a model as it is with lm-eval. The same command resumes an interrupted run.
 
@@ -83,8 +83,6 @@ def evaluate(
         Run folder; runs/NAME-FINGERPRINT by default.
     dry_run
         Show the resolved recipe and which tasks were found; run nothing.
-    quiet
-        No progress on stderr.
     """
     from sentinel_research import distributed
     from sentinel_research.cli.run import carry_out
@@ -93,7 +91,7 @@ def evaluate(
     given = request.model_dump(mode="json", exclude_none=True)
     settings = {_KEYS.get(name, f"evaluate.{name}"): value for name, value in given.items()}
     resolved = load_evaluation(model, settings, set_ or [])
-    code = carry_out(resolved, output=output, dry_run=dry_run, quiet=quiet)
+    code = carry_out(resolved, output=output, dry_run=dry_run, told=told)
     if not dry_run and distributed.is_main():
         from sentinel_research.pipeline import default_folder
 

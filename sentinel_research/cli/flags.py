@@ -1,8 +1,68 @@
-"""Flags as they were published: with underscores, and lists behind one flag."""
+"""Flags that commands share: as they were published, and who is told about a run."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
 
 from cyclopts import Parameter
+
+from sentinel_research import distributed
+from sentinel_research.errors import UsageError
+from sentinel_research.progress import Live, Plain, Progress, Silent
+from sentinel_research.specs.base import Frozen
 
 PUBLISHED = Parameter(
     name="*", name_transform=lambda name: name, consume_multiple=True, negative=""
 )
-"""Of a request whose fields are the flags."""
+"""Of a request whose fields are the flags, with underscores, and lists behind one flag."""
+TOLD = Parameter(name="*")
+"""Of the flags that say who is told."""
+
+
+class Shown(Frozen):
+    """Who is told about a run."""
+
+    quiet: Annotated[bool, Parameter(negative="")] = False
+    """No progress on stderr."""
+
+
+class Told(Shown):
+    """Who is told about a run, and how much."""
+
+    verbose: Annotated[bool, Parameter(negative="")] = False
+    """Details on stderr, and what models write while they are trained. No number changes."""
+
+
+BY_DEFAULT = Told()
+"""Live or plain lines on stderr."""
+
+
+@contextmanager
+def shown_progress(told: Told) -> Iterator[Progress]:
+    """Where progress goes: live lines in a terminal, plain lines elsewhere, or nowhere.
+
+    Args:
+        told: The flags.
+
+    Raises:
+        UsageError: for flags that contradict each other.
+    """
+    check_told(told)
+    if told.quiet or not distributed.is_main():
+        yield Silent(sys.stderr)
+    elif sys.stderr.isatty():
+        with Live(verbose=told.verbose) as live:
+            yield live
+    else:
+        yield Plain(verbose=told.verbose)
+
+
+def check_told(told: Told) -> None:
+    """Refuse flags that contradict each other.
+
+    Raises:
+        UsageError: if there are any.
+    """
+    if told.quiet and told.verbose:
+        raise UsageError("--quiet and --verbose contradict each other", "leave one of them out")

@@ -5,7 +5,14 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from sentinel_research.cli.flags import PUBLISHED
+from sentinel_research.cli.flags import (
+    BY_DEFAULT,
+    PUBLISHED,
+    TOLD,
+    Told,
+    check_told,
+    shown_progress,
+)
 from sentinel_research.mamba_vs_bk.request import BenchmarkRequest
 
 
@@ -13,7 +20,7 @@ def mamba_vs_bk(
     *,
     request: Annotated[BenchmarkRequest, PUBLISHED],
     dry_run: Annotated[bool, Parameter(negative="")] = False,
-    quiet: Annotated[bool, Parameter(negative="")] = False,
+    told: Annotated[Told, TOLD] = BY_DEFAULT,
 ) -> int:
     """Train and measure Mamba and ResNet-BK at equal size, and write one JSON file for each.
 
@@ -25,12 +32,11 @@ def mamba_vs_bk(
     ----------
     dry_run
         Show sizes, steps and models for every dataset; train nothing.
-    quiet
-        No progress on stderr.
     """
-    from sentinel_research.cli.run import prepare_process, shown_progress
+    from sentinel_research.process import prepare_process
 
     prepare_process()
+    check_told(told)
     from sentinel_research.mamba_vs_bk.recipes import check_request, dataset_recipe
     from sentinel_research.mamba_vs_bk.run import run_benchmark
     from sentinel_research.reporting import summary
@@ -44,7 +50,7 @@ def mamba_vs_bk(
         if request.downstream:
             print(f"then every model is fine-tuned on: {', '.join(request.task_names)}")
         return 0
-    with shown_progress(quiet=quiet) as progress:
+    with shown_progress(told) as progress:
         outcome = run_benchmark(request, progress=progress)
     for record in outcome.records.values():
         print(f"{summary(record)}\n")

@@ -111,7 +111,7 @@ def profile(
         Folder for profile.json and profile.md, and for the plan and the model of a target; the
         same command goes on where it was stopped. Without it the JSON goes to stdout.
     """
-    from sentinel_research.cli.run import prepare_process
+    from sentinel_research.process import prepare_process
 
     prepare_process()
     target = {

@@ -1,13 +1,11 @@
 """`sentinel run`: resolve a recipe, show it (`--dry-run`) or run it, and print the result."""
 
-import sys
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from sentinel_research import distributed
+from sentinel_research.cli.flags import Told, check_told, shown_progress
 from sentinel_research.cli.sweep import Chosen, ending, sweep
-from sentinel_research.process import prepare_process as prepare_process
-from sentinel_research.progress import Live, Plain, Progress, Silent
+from sentinel_research.process import prepare_process
 from sentinel_research.recipe import ResolvedRecipe, load_recipe
 
 
@@ -17,7 +15,7 @@ def run_recipe(
     *,
     output: Path | None,
     dry_run: bool,
-    quiet: bool,
+    told: Told,
     executor: Chosen,
 ) -> int:
     """See `sentinel run --help`.
@@ -27,7 +25,7 @@ def run_recipe(
     """
     resolved = load_recipe(name, overrides)
     executor.check(resolved.recipe)
-    return carry_out(resolved, output=output, dry_run=dry_run, quiet=quiet, executor=executor)
+    return carry_out(resolved, output=output, dry_run=dry_run, told=told, executor=executor)
 
 
 def tuning_overrides(name: str, trials: int) -> list[str]:
@@ -42,11 +40,12 @@ def carry_out(
     *,
     output: Path | None,
     dry_run: bool,
-    quiet: bool,
+    told: Told,
     executor: Chosen = Chosen(),  # noqa: B008
 ) -> int:
     """Show a recipe or run it, as `run_recipe` says."""
     prepare_process()
+    check_told(told)
     if dry_run:
         distributed.refuse_several("a dry run", "start it without a launcher")
         from sentinel_research.dry_run import dry_run as describe
@@ -56,26 +55,19 @@ def carry_out(
         print(preview.text)
         return 1 if preview.num_failed else 0
     if resolved.recipe.sweep is not None:
-        with shown_progress(quiet=quiet) as progress:
+        with shown_progress(told) as progress:
             swept = sweep(resolved.recipe, output, executor, progress)
         print(ending(swept))
         return 0 if swept.is_sound else 1
     from sentinel_research.pipeline import run
 
-    with shown_progress(quiet=quiet) as progress:
+    with shown_progress(told) as progress:
         record = run(resolved.recipe, output, progress=progress)
     if distributed.is_main():
         from sentinel_research.reporting import summary
 
         print(summary(record))
     return 0 if record.status == "done" else 1
-
-
-def shown_progress(*, quiet: bool) -> AbstractContextManager[Progress]:
-    """Where progress is shown: a live line in a terminal, plain lines elsewhere, or nowhere."""
-    if quiet or not distributed.is_main():
-        return nullcontext(Silent())
-    return Live() if sys.stderr.isatty() else nullcontext(Plain())
 
 
 def _origins(resolved: ResolvedRecipe) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from sentinel_research import distributed
+from sentinel_research.cli.flags import Told
 from sentinel_research.cli.run import carry_out
 from sentinel_research.recipe import load_training
 from sentinel_research.trained import MODEL_FOLDER
@@ -17,7 +18,7 @@ def train_recipe(
     *,
     output: Path | None,
     dry_run: bool,
-    quiet: bool,
+    told: Told,
 ) -> int:
     """See `sentinel train --help`.
 
@@ -27,14 +28,14 @@ def train_recipe(
         overrides: `--set` values.
         output: Run folder.
         dry_run: Show instead of running.
-        quiet: No progress.
+        told: Who is told.
 
     Returns:
         0 if the model was trained, 1 if not.
     """
     given = {key: value for key, value in settings.items() if value is not None}
     resolved = load_training(recipe, given, overrides)
-    code = carry_out(resolved, output=output, dry_run=dry_run, quiet=quiet)
+    code = carry_out(resolved, output=output, dry_run=dry_run, told=told)
     if code == 0 and not dry_run and distributed.is_main():
         from sentinel_research.pipeline import default_folder
 

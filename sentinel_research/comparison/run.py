@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sentinel_research import distributed
-from sentinel_research.cells import evaluate_cell, headline
+from sentinel_research.cells import evaluate_cell, tell_cell
 from sentinel_research.comparison.floors import run_floors
 from sentinel_research.comparison.plan import arm_recipe
 from sentinel_research.comparison.search import STOPPED, Search, check_optuna
@@ -177,7 +177,7 @@ class _Compared:
                     cell.status = "done"
             elif cell.status == "started":
                 self._stage(cell, self._evaluate)
-                self._progress.say(f"{cell.id}: {headline(self._recipe, cell)}")
+                tell_cell(self._progress, cell.id, self._recipe, cell, advances=False, says=True)
             self._tidy(cell)
 
     def _stage_training(self, cell: CellRecord) -> None:
@@ -279,7 +279,7 @@ class _Compared:
 
         source = stored(self._recipe.model, self._own_folder(cell))
         model, tokenizer, _ = distributed.together(lambda: load(source))
-        evaluate_cell(self._recipe, model, tokenizer, cell, self._folder)
+        evaluate_cell(self._recipe, model, tokenizer, cell, self._folder, progress=self._progress)
         cell.status = "done"
 
     def _choose(self) -> bool:

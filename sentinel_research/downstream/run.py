@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sentinel_research import distributed
-from sentinel_research.cells import evaluate_cell, headline
+from sentinel_research.cells import evaluate_cell, tell_cell
 from sentinel_research.downstream.plan import Lessons, Unit, is_before, starts_from
 from sentinel_research.errors import DivergedError, SentinelError
 from sentinel_research.progress import Progress, piece
@@ -43,7 +43,7 @@ def run_downstream(
     with piece(progress, f"{recipe.name}: models", len(record.cells), done=done, kinds=kinds):
         for cell in to_do:
             run.carry_out(cell)
-            progress.advance(f"{cell.id} {headline(run.own_recipe(cell), cell)}")
+            tell_cell(progress, cell.id, run.own_recipe(cell), cell)
     run.finish()
 
 
@@ -148,7 +148,7 @@ class _Run:
         evaluate = self._recipe.evaluate
         check_limits(model.config, evaluate.max_length, evaluate.prefix_token_id)
         recipe = self.own_recipe(cell)
-        evaluate_cell(recipe, model, tokenizer, cell, self._folder)
+        evaluate_cell(recipe, model, tokenizer, cell, self._folder, progress=self._progress)
 
     def _measure_majority(self, cell: CellRecord) -> None:
         from sentinel_research.evaluation import evaluate_lm

@@ -30,6 +30,7 @@ from sentinel_research.evaluation.arguments import (
     placing_from_args,
     prune_spec_from_args,
 )
+from sentinel_research.evaluation.bars import Bars
 from sentinel_research.evaluation.coverage import Coverage
 from sentinel_research.evaluation.limits import check_limits, counted_cuts
 from sentinel_research.evaluation.perplexity import RollingLogLikelihood
@@ -57,7 +58,8 @@ class SentinelLM(ScoringLM):
         pretrained: Folder, hub id, or a loaded model of transformers (then pass `tokenizer` too).
         prune: Scorer; the model is pruned after loading, as `prune_fraction` and the other
             arguments of `evaluation.arguments` say. `allow_lossy_tokenizer=True` scores texts that
-            the tokenizer cannot represent whole, `quiet=True` shows no progress bars,
+            the tokenizer cannot represent whole, `quiet=True` shows no progress bars, `progress`
+            is told instead of showing them,
             `kv_cache_mib=N` bounds what is kept of beginnings that requests share (0: none),
             `encodings` are those of another model that is asked the same;
             `bits=16|8|4` holds the projections in so many bits, after the pruning, and 32 takes
@@ -105,7 +107,7 @@ class SentinelLM(ScoringLM):
         self._prune_report: dict[str, Any] | None = None
         self._calibrated_on: frozenset[str] = frozenset()
         self._allow_lossy_tokenizer = bool(kwargs.pop("allow_lossy_tokenizer", False))
-        self._quiet = bool(kwargs.pop("quiet", False))
+        self._bars = Bars(bool(kwargs.pop("quiet", False)), kwargs.pop("progress", None))
         self._kept_bytes = kept_bytes(kwargs.pop("kv_cache_mib", DEFAULT_KV_CACHE_MIB))
         self._encodings = kwargs.pop("encodings", None) or Encodings()
         self._ways = Counter[str]()
@@ -236,17 +238,17 @@ class SentinelLM(ScoringLM):
     ) -> list[tuple[float, bool]]:
         """HFLM's, after a check that no document was calibrated on."""
         self._check_calibration(requests)
-        return super().loglikelihood(requests, disable_tqdm=disable_tqdm or self._quiet)
+        return super().loglikelihood(requests, disable_tqdm=disable_tqdm or self._bars.is_quiet)
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """HFLM's texts, rows leaving the batch when they stop; no document was calibrated on."""
         self._check_calibration(requests)
-        is_quiet = disable_tqdm or self._quiet or not distributed.is_main()
-        stock = functools.partial(super().generate_until, disable_tqdm=is_quiet)
+        bars = self._bars.hushed(disable_tqdm or not distributed.is_main())
+        stock = functools.partial(super().generate_until, disable_tqdm=bars.is_quiet)
         asked = [request.args for request in requests]
 
         def own(part: range) -> list[str]:
-            found = answer(self, [requests[one] for one in part], stock, is_quiet=is_quiet)
+            found = answer(self, [requests[one] for one in part], stock, bars=bars)
             self._ways += found.ways
             return found.texts
 

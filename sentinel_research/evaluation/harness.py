@@ -15,6 +15,7 @@ from sentinel_research.errors import SentinelError
 from sentinel_research.evaluation.perplexity import RollingLogLikelihood
 from sentinel_research.evaluation.questions import Questions
 from sentinel_research.evaluation.samples import write_samples
+from sentinel_research.progress import Progress
 from sentinel_research.record import EvaluationReport, Measurement
 from sentinel_research.specs import EvalSpec
 
@@ -32,6 +33,7 @@ def evaluate(
     *,
     samples_folder: Path | None = None,
     questions: Questions | None = None,
+    progress: Progress | None = None,
 ) -> EvaluationReport:
     """Measure a model with lm-eval; all processes of a run call this together.
 
@@ -42,6 +44,7 @@ def evaluate(
         samples_folder: Where per-document samples go (`samples_TASK.jsonl`, or `.parquet` if there
             are many), and written texts; None keeps none.
         questions: What was made for other models that were asked the same; none by default.
+        progress: Who is told about every token.
 
     Returns:
         Every metric with its standard error, lm-eval's own results verbatim, the samples, and the
@@ -66,6 +69,7 @@ def evaluate(
         add_bos_token=spec.add_bos_token,
         allow_lossy_tokenizer=spec.allow_lossy_tokenizer,
         quiet=True,
+        progress=progress,
         encodings=questions.encodings(tokenizer) if questions is not None else None,
     )
     with answering(lm, spec.cache) as answered:

@@ -8,10 +8,10 @@ import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import has_bos_prefix
-from tqdm import tqdm
 
 from sentinel_research import distributed
 from sentinel_research.evaluation.answer_cache import KeptScores
+from sentinel_research.evaluation.bars import Bars
 from sentinel_research.evaluation.caches import goes_on
 from sentinel_research.evaluation.limits import check_lengths, counted_cuts
 from sentinel_research.evaluation.questions import Encodings
@@ -36,7 +36,7 @@ DEFAULT_KV_CACHE_MIB = 1024
 class ScoringLM(HFLM):
     """HFLM with other ways to its own log-likelihoods; encoder-decoders take HFLM's."""
 
-    _quiet = False
+    _bars = Bars()
     _has_parts_of_layers = False
     _kept_bytes: float = DEFAULT_KV_CACHE_MIB * 2**20
     _tokens: Mapping[str, list[int]] = MappingProxyType({})
@@ -118,13 +118,14 @@ class ScoringLM(HFLM):
         if self.backend != "causal":
             with counted_cuts():
                 scores = super()._loglikelihood_tokens(
-                    pieces.requests, disable_tqdm or self._quiet, override_bs
+                    pieces.requests, disable_tqdm or self._bars.is_quiet, override_bs
                 )
             return pieces.join(scores)
-        return pieces.join(self._scored(pieces.requests, disable_tqdm or self._quiet, override_bs))
+        bars = self._bars.hushed(disable_tqdm)
+        return pieces.join(self._scored(pieces.requests, bars, override_bs))
 
     def _scored(
-        self, requests: Sequence[Request], is_quiet: bool, batch_size: int | None
+        self, requests: Sequence[Request], bars: Bars, batch_size: int | None
     ) -> list[Score]:
         """The scores of requests that fit the model."""
         asked = self._encodings.once(
@@ -139,7 +140,7 @@ class ScoringLM(HFLM):
 
         def answer(part: range) -> list[Any]:
             mine = self._encodings.once(part, distinct, lambda: [distinct[one] for one in part])
-            own = self._own_scores(mine, is_quiet, batch_size, kept)
+            own = self._own_scores(mine, bars, batch_size, kept)
             # as text, which keeps all digits and what is no number
             return [[value.hex(), greedy] for value, greedy in own]
 
@@ -159,7 +160,7 @@ class ScoringLM(HFLM):
     def _own_scores(
         self,
         asked: list[Continuation],
-        is_quiet: bool,
+        bars: Bars,
         batch_size: int | None,
         kept: KeptScores,
     ) -> list[Score]:
@@ -175,11 +176,10 @@ class ScoringLM(HFLM):
         limits = Limits(size, self._pass_tokens(), self._kept_bytes)
         head = self.model.get_output_embeddings()
         num_tokens = [len(one.target) for one in missing]
-        is_silent = is_quiet or not distributed.is_main()
-        with tqdm(total=sum(num_tokens), disable=is_silent, desc="tokens scored") as bar:
+        with bars.counted("tokens scored", sum(num_tokens)) as count:
 
             def tell(num_scored: int, done: Mapping[int, Score]) -> None:
-                bar.update(num_scored)
+                count(num_scored)
                 kept.keep({missing[place]: score for place, score in done.items()})
 
             scorer = Scorer(self._read, caches, head, self.device, num_tokens, limits, tell)

@@ -94,7 +94,7 @@ class FinetuneRequest(Spec):
     visualize: bool = False
     """Write loss curves and pruning masks to OUTPUT_DIR/figures, as SVG and CSV."""
     verbose: bool = False
-    """Let the model write at every --eval_interval; print that and the losses to stderr."""
+    """Let the model write at every --eval_interval, for the record; details on stderr."""
     device: str = "cpu"
     """cpu, cuda or cuda:N."""
     data: Path | None = None

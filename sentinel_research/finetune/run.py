@@ -1,6 +1,5 @@
 """Run a fine-tuning through the pipeline; the same request goes on."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,18 +51,3 @@ def run_finetune(request: FinetuneRequest, *, progress: Progress | None = None) 
 
 def _drawn(request: FinetuneRequest, record: RunRecord, folder: Path) -> tuple[Path, ...]:
     return tuple(write_figures(record, folder)) if request.visualize else ()
-
-
-def training_lines(record: RunRecord) -> Iterator[str]:
-    """The loss of every validation, and what was written beside it, for people.
-
-    Args:
-        record: A run in any state.
-    """
-    for cell in record.cells:
-        for phase in (cell.recover or {}).get("phases", []):
-            where = f"{cell.id}, {phase['name']}"
-            for entry in phase["validation"]:
-                yield f"{where}, step {entry['step']}: validation loss {entry['loss']:.4f}"
-            for entry in phase.get("samples", []):
-                yield f"{where}, step {entry['step']}: {entry['prompt']!r} {entry['text']!r}"

@@ -72,6 +72,7 @@ class InProcess:
                 order.progress,
                 store.write_index,
                 questions,
+                model.name,
             )
             for record in work.records():
                 yield Finished(batch.model, record, {})

@@ -9,12 +9,12 @@ from typing import NamedTuple
 from filelock import FileLock, Timeout
 
 from sentinel_research import distributed
-from sentinel_research.cells import headline
+from sentinel_research.cells import tell_cell
 from sentinel_research.errors import UsageError
 from sentinel_research.files import create_folder, write_atomically
 from sentinel_research.inputs import define_inputs
 from sentinel_research.pipeline import conclude, default_folder
-from sentinel_research.progress import Progress, Silent, piece
+from sentinel_research.progress import Progress, Silent, piece, watched
 from sentinel_research.record import RunRecord, now
 from sentinel_research.specs import Recipe
 from sentinel_research.sweep.executors import Executor, Finished, InProcess, Order
@@ -96,8 +96,10 @@ def run_sweep(
         stores = {
             name: CellStore(one.folder, one.recipe, one.cells) for name, one in models.items()
         }
-        num_computed = _compute(recipe, models, stores, executor, progress)
-        return _concluded(folder, models, stores, num_computed, progress if reports else None)
+        first = next(iter(stores.values())).index
+        with watched(progress, first, folder):
+            num_computed = _compute(recipe, models, stores, executor, progress)
+            return _concluded(folder, models, stores, num_computed, progress, reports=reports)
 
 
 def _compute(
@@ -150,10 +152,7 @@ def _keep(store: CellStore, finished: Finished) -> bool:
 
 def _tell(model: SweptModel, record: RunRecord, progress: Progress) -> None:
     (cell,) = record.cells
-    said = headline(model.recipe, cell)
-    progress.advance(f"{model.label(cell.id)} {said}")
-    if cell.status == "failed":
-        progress.say(f"{model.label(cell.id)}: {said}")
+    tell_cell(progress, model.label(cell.id), model.recipe, cell)
 
 
 def write_report(folder: Path) -> None:
@@ -168,9 +167,11 @@ def _concluded(
     models: Mapping[str, SweptModel],
     stores: Mapping[str, CellStore],
     num_computed: int,
-    told: Progress | None,
+    progress: Progress,
+    *,
+    reports: bool,
 ) -> Swept:
-    """What the cells of each model show together, as its report if anybody is told; what failed."""
+    """What the cells of each model show together, as its report; what failed."""
     failures: list[Failure] = []
     checks: list[str] = []
     num_cells = num_done = 0
@@ -193,10 +194,11 @@ def _concluded(
         index.finished_at = now()
         if num_computed:
             stores[name].write_index()
-        if told is not None:
+        if reports:
             if num_computed or not (model.folder / "report.html").exists():
                 write_report(model.folder)
-            told.say(f"report: {model.folder / 'report.html'}")
+            progress.say(f"report: {model.folder / 'report.html'}")
+        progress.concluded(joined, model.folder, name)
     return Swept(
         folder,
         tuple(model.folder for model in models.values()),

@@ -41,6 +41,7 @@ class ModelWork:
         progress: Who is told about trainings.
         kept: Writes the record, once the model was trained.
         questions: What the cells of all models are asked.
+        name: Of the model in the sweep; empty where it has none.
     """
 
     def __init__(
@@ -52,7 +53,9 @@ class ModelWork:
         progress: Progress,
         kept: Callable[[], object],
         questions: Questions,
+        name: str = "",
     ) -> None:
+        self._name = name
         self._questions = questions
         self._kept = kept
         self._recipe, self._base, self._cells = recipe, base, cells
@@ -113,7 +116,7 @@ class ModelWork:
                     self._progress,
                     self._kept,
                     self._questions,
-                )
+                )._replace(model_name=self._name)
             except StorageError:
                 raise
             except SentinelError as error:

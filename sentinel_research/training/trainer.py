@@ -30,6 +30,7 @@ from sentinel_research.progress import Progress, Silent, piece
 from sentinel_research.specs import TrainSpec
 from sentinel_research.training.adjust import Adjustments, UpdateScaling
 from sentinel_research.training.agency import agency_callbacks
+from sentinel_research.training.aloud import aloud
 from sentinel_research.training.checkpoints import last_checkpoint, open_folder, step_of
 from sentinel_research.training.hf_trainer import AdjustedTrainer, BlockDataset, collate
 from sentinel_research.training.measured import Measured
@@ -132,6 +133,8 @@ def train(
         *([EarlyStoppingCallback(spec.patience)] if spec.patience else []),
         *adjustments.callbacks,
         *samples,
+        # behind those whose texts it reads out
+        *aloud(spec, blocks, tokenizer, progress),
     ]
     trainer = _trainer(
         spec,

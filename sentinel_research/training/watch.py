@@ -76,17 +76,33 @@ class Watch(TrainerCallback):
         control.should_log |= control.should_save
         self._progress.advance(self._note(state))
 
+    def _speed(self, state: TrainerState) -> float | None:
+        """Tokens per second of this process' steps so far."""
+        seconds = time.monotonic() - self._started
+        tokens = (state.global_step - self._first_step) * self._tokens_per_step
+        return tokens / seconds if seconds > 0 else None
+
     def _note(self, state: TrainerState) -> str:
         """What is known about the training by now, as one line."""
         found = []
         for name, word, form in _SHOWN:
             value = next((one[name] for one in reversed(state.log_history) if name in one), None)
             found += [] if value is None else [f"{word} {value:{form}}"]
-        seconds = time.monotonic() - self._started
-        if seconds > 0:
-            tokens = (state.global_step - self._first_step) * self._tokens_per_step
-            found.append(f"{tokens / seconds:,.0f} tokens/s")
+        speed = self._speed(state)
+        found += [] if speed is None else [f"{speed:,.0f} tokens/s"]
         return ", ".join(found)
+
+    def _tell(self, logs: dict[str, float], state: TrainerState) -> None:
+        """An entry of the log for charts, and for who wants to know everything."""
+        values = {name: float(logs[key]) for key, name in _CHARTED.items() if key in logs}
+        if not values:
+            return
+        said = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+        self._progress.detail(f"step {state.global_step}: {said}")
+        speed = self._speed(state)
+        if speed:
+            values["tokens_per_second"] = speed
+        self._progress.log(values, state.global_step)
 
     def on_log(
         self,
@@ -98,6 +114,7 @@ class Watch(TrainerCallback):
     ) -> None:
         """Trainer's hook after every entry of its log."""
         found = logs or {}
+        self._tell(found, state)
         names = ["loss", "eval_loss"] if self._was_skipped else ["loss", "eval_loss", "grad_norm"]
         for name in names:
             value = found.get(name)
@@ -113,6 +130,13 @@ class Watch(TrainerCallback):
             )
 
 
+# what Trainer's log calls them, and what charts do
+_CHARTED = {
+    "loss": "loss",
+    "eval_loss": "validation_loss",
+    "learning_rate": "learning_rate",
+    "grad_norm": "gradient_norm",
+}
 # the newest of each in Trainer's log, for people
 _SHOWN = (
     ("loss", "loss", ".3f"),

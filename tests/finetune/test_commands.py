@@ -124,10 +124,10 @@ def test_comprehensive_evaluation_runs(
     model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     changes = "--pruning_levels 0.5 --learning_steps 4 --eval_interval 2 --eval_samples 2 \
---max_length 64 --early_stop_patience 1 --quiet"
+--max_length 64 --early_stop_patience 1"
     changes += " --max_prompts 2"
     record = _run(COMPREHENSIVE, changes, model_folder, tmp_path, "benchmark")
     pruned = {cell.prune_spec["scorer"] for cell in record.cells if cell.prune_spec}
     assert pruned == {"random", "entropy_low", "magnitude_l2"}
     assert all(cell.model_folder for cell in record.cells if cell.recover_spec)
-    assert "step 2: validation loss" in capsys.readouterr().err
+    assert "step 2: validation_loss" in capsys.readouterr().err

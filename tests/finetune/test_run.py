@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from sentinel_research.cli import main
-from sentinel_research.finetune.run import training_lines
 from sentinel_research.models.layout import is_pruned, structure_of
+from sentinel_research.progress import printable
 from sentinel_research.pruning import baked_plan, load
 from sentinel_research.record import RunRecord
 from sentinel_research.specs import ModelSpec
@@ -109,21 +109,18 @@ def test_figures_hold_every_loss_and_every_mask(finished: tuple[RunRecord, Path]
 def test_verbose_prints_what_every_model_writes_at_every_look(
     model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    record = ran(tmp_path, model_folder, *STEPS, "--verbose")
-    written = _phase(record)["samples"]
-    assert [sample["step"] for sample in written] == [0, 2, 4]
-    (prompt,) = {sample["prompt"] for sample in written}
+    loud = [word for word in SMALL if word != "--quiet"]
+    given = merged("--model_name", str(model_folder), *loud, "--output_dir", str(tmp_path))
+    assert main(["finetune", *given, *STEPS, "--verbose"]) == 0
+    phase = _phase(RunRecord.read(tmp_path))
+    assert [sample["step"] for sample in phase["samples"]] == [0, 2, 4]
     shown = capsys.readouterr().err
-    for sample in written:
-        assert f"{PRUNED}, whole, step {sample['step']}: {prompt!r} {sample['text']!r}" in shown
-
-
-def test_verbose_lines_name_every_validation(finished: tuple[RunRecord, Path]) -> None:
-    record, _ = finished
-    lines = list(training_lines(record))
-    assert len(lines) == 6
-    (last,) = (line for line in lines if line.startswith(f"{PRUNED}, whole, step 4"))
-    assert last.endswith(f"{_phase(record)['validation'][-1]['loss']:.4f}")
+    where = f"  {PRUNED}, recovery, step"
+    for sample in phase["samples"]:
+        text = f"{printable(sample['prompt'])} \N{RIGHTWARDS ARROW} {printable(sample['text'])}"
+        assert f"{where} {sample['step']}: {text}" in shown
+    for look in phase["validation"]:
+        assert f"{where} {look['step']}: validation_loss {look['loss']:.4g}" in shown
 
 
 @pytest.mark.usefixtures("small_mirror")

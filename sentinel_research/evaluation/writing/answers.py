@@ -21,9 +21,9 @@ from lm_eval.models.utils import (
     normalize_gen_kwargs,
     postprocess_generated_text,
 )
-from tqdm import tqdm
 
 from sentinel_research.errors import DataError, UsageError
+from sentinel_research.evaluation.bars import Bars
 from sentinel_research.evaluation.limits import report_cut
 from sentinel_research.evaluation.scores.batch_size import BatchSize
 from sentinel_research.evaluation.writing.greedy import Ending, GreedyWriter
@@ -32,6 +32,7 @@ from sentinel_research.evaluation.writing.routes import check_generates, route
 CONTINUOUS = "continuous batching"
 """What `Answers.ways` calls `GreedyWriter`."""
 _LOG = logging.getLogger(__name__)
+_BARS = Bars()
 
 Stock = Callable[[list[Instance]], list[str]]
 """lm-eval's own `generate_until`."""
@@ -58,16 +59,14 @@ class _Asked(NamedTuple):
     """Token ids, cut to what the model has room for."""
 
 
-def answer(
-    lm: HFLM, requests: Sequence[Instance], stock: Stock, *, is_quiet: bool = False
-) -> Answers:
+def answer(lm: HFLM, requests: Sequence[Instance], stock: Stock, *, bars: Bars = _BARS) -> Answers:
     """Answer requests, those with the same options together.
 
     Args:
         lm: Model, tokenizer and window.
         requests: With a prompt and options each.
         stock: Answers what continuous batches cannot.
-        is_quiet: Shows no progress bar.
+        bars: Who is told how many are written.
 
     Raises:
         UsageError: for a model that cannot generate, or without room for so long an answer.
@@ -80,7 +79,7 @@ def answer(
         kinds.setdefault(options, []).append(place)
     texts, ways = [""] * len(requests), Counter[str]()
     for places in kinds.values():
-        found = answer_alike([requests[place] for place in places], lm, stock, is_quiet=is_quiet)
+        found = answer_alike([requests[place] for place in places], lm, stock, bars=bars)
         ways += found.ways
         for place, text in zip(places, found.texts, strict=True):
             texts[place] = text
@@ -88,7 +87,7 @@ def answer(
 
 
 def answer_alike(
-    requests: Sequence[Instance], lm: HFLM, stock: Stock, *, is_quiet: bool = False
+    requests: Sequence[Instance], lm: HFLM, stock: Stock, *, bars: Bars = _BARS
 ) -> Answers:
     """Answer requests with the same options; see `answer`."""
     if lm.backend != "causal":
@@ -98,7 +97,7 @@ def answer_alike(
     if found.ending is None:
         _LOG.info("%d requests: %s", len(requests), _stock(found.reason))
         return Answers(stock(list(requests)), Counter({_stock(found.reason): len(requests)}))
-    texts = _written(lm, asked, found.ending, is_quiet=is_quiet)
+    texts = _written(lm, asked, found.ending, bars)
     return Answers(texts, Counter({CONTINUOUS: len(requests)}))
 
 
@@ -131,7 +130,7 @@ def _encoded(lm: HFLM, text: str) -> tuple[int, ...]:
     return tuple(ids[0].tolist())
 
 
-def _written(lm: HFLM, asked: _Asked, ending: Ending, *, is_quiet: bool) -> list[str]:
+def _written(lm: HFLM, asked: _Asked, ending: Ending, bars: Bars) -> list[str]:
     """Texts of requests in a continuous batch; equal ones are written once."""
     same: dict[tuple[int, ...], list[int]] = {}
     for place, prompt in enumerate(asked.prompts):
@@ -139,7 +138,7 @@ def _written(lm: HFLM, asked: _Asked, ending: Ending, *, is_quiet: bool) -> list
     distinct, texts = list(same), [""] * len(asked.prompts)
     size, precision = BatchSize.of(lm), lm.mixed_precision_dtype
     with (
-        tqdm(total=len(texts), disable=is_quiet, desc="Running generate_until requests") as bar,
+        bars.counted("texts written", len(texts)) as count,
         torch.autocast(lm.device.type, precision, enabled=precision is not None),
     ):
 
@@ -148,7 +147,7 @@ def _written(lm: HFLM, asked: _Asked, ending: Ending, *, is_quiet: bool) -> list
                 texts[place] = _text(lm, tokens, asked.until)
                 request = asked.requests[place]
                 lm.cache_hook.add_partial("generate_until", request.args, texts[place])
-                bar.update()
+                count(1)
 
         GreedyWriter(lm.model, lm.tokenizer, ending, size, tell).write(distinct)
     lm.batch_sizes[0] = size.value
