@@ -5,6 +5,7 @@ after each one, and on the same command goes on where the record ends. It decide
 how a model is trained, pruned or measured.
 """
 
+from collections.abc import Iterable
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -19,9 +20,10 @@ from sentinel_research.errors import CheckFailedError, SentinelError, UsageError
 from sentinel_research.files import create_folder
 from sentinel_research.inputs import define_inputs, record_inputs
 from sentinel_research.preparation import prepare
-from sentinel_research.progress import Progress, Silent, piece, watched
+from sentinel_research.progress import Progress, piece, watched
 from sentinel_research.record import RECORD_FILE, CellRecord, RunRecord, now
 from sentinel_research.specs import Recipe
+from sentinel_research.tracking import tracked
 
 DEFAULT_ROOT = Path("runs")
 
@@ -32,7 +34,11 @@ def default_folder(recipe: Recipe) -> Path:
 
 
 def run(
-    recipe: Recipe, output: Path | None = None, *, progress: Progress | None = None
+    recipe: Recipe,
+    output: Path | None = None,
+    *,
+    progress: Progress | None = None,
+    track: Iterable[str] = (),
 ) -> RunRecord:
     """Run a recipe, or go on with it.
 
@@ -41,6 +47,7 @@ def run(
         output: Run folder; `runs/NAME-FINGERPRINT` by default. A folder that holds a started run of
             the same recipe is continued: finished stages are not computed again.
         progress: Who is told about progress.
+        track: Names of trackers that are told too, such as `mlflow`; no number depends on them.
 
     Returns:
         The finished record. A cell that failed is recorded, the other cells still run.
@@ -54,7 +61,7 @@ def run(
             f"the recipe '{recipe.name}' is a sweep, which has many records",
             "sentinel_research.sweep.run_sweep(recipe) returns what became of its cells",
         )
-    progress = progress or Silent()
+    progress = tracked(track, progress)
     all_cells = plan_cells(recipe)
     define_inputs(recipe)
     folder = output or default_folder(recipe)
@@ -82,8 +89,13 @@ def _run_locked(
     distributed.on_main(lambda: _begin_record(recipe, folder))
     # nobody goes on, and writes, before all have read
     record = distributed.together(lambda: _open_record(recipe, folder))
-    with watched(progress, record, folder):
-        _carry_out(recipe, all_cells, record, folder, progress)
+    try:
+        with watched(progress, record, folder):
+            _carry_out(recipe, all_cells, record, folder, progress)
+    finally:
+        if record.tracking:
+            # with what came of the trackers at their end
+            record.write(folder)
     return record
 
 

@@ -38,6 +38,19 @@ BEFORE = ", before"
 _HINT = "pass a folder written by `sentinel run`, or another --output"
 
 
+class TrackedBy(Part):
+    """One tracker that the run was told to."""
+
+    tracker: str
+    """Its name, as `--track` takes it."""
+    run: str | None = None
+    """What the tracker calls the run, by which it is gone on with; null where it did not say."""
+    where: str | None = None
+    """Address or folder, without passwords; null where it did not say."""
+    failed: str | None = None
+    """Why it has not got everything; null if it has."""
+
+
 class RunRecord(Part):
     """Everything about one run."""
 
@@ -77,6 +90,8 @@ class RunRecord(Part):
     """Dense model first, then every pruning."""
     checks: list[Check] = Field(default_factory=list)
     """Checks on the run as a whole."""
+    tracking: list[TrackedBy] = Field(default_factory=list)
+    """Trackers that were told of the run; no number depends on them."""
     error: str | None = None
     """Why the run failed."""
     cell_of: CellOf | None = None

@@ -48,7 +48,7 @@ def carry_out(request: FinetuneRequest, *, dry_run: bool, told: Shown) -> int:
     prepare_process()
     # what the models write is kept in the record, whoever reads it
     verbose = request.verbose and not told.quiet
-    whole = Told(quiet=told.quiet, verbose=verbose)
+    whole = Told(quiet=told.quiet, track=told.track, verbose=verbose)
     check_told(whole)
     from sentinel_research.finetune.recipes import check_request, finetune_recipe
     from sentinel_research.finetune.run import run_finetune

@@ -20,11 +20,18 @@ TOLD = Parameter(name="*")
 """Of the flags that say who is told."""
 
 
-class Shown(Frozen):
-    """Who is told about a run."""
+class Hushed(Frozen):
+    """Whether anybody is told what goes on."""
 
     quiet: Annotated[bool, Parameter(negative="")] = False
     """No progress on stderr."""
+
+
+class Shown(Hushed):
+    """Who is told about a run."""
+
+    track: Annotated[tuple[str, ...], Parameter(negative="")] = ()
+    """Tell a tracker too: wandb, mlflow, tensorboard, or another of accelerate's (repeatable)."""
 
 
 class Told(Shown):
@@ -40,29 +47,36 @@ BY_DEFAULT = Told()
 
 @contextmanager
 def shown_progress(told: Told) -> Iterator[Progress]:
-    """Where progress goes: live lines in a terminal, plain lines elsewhere, or nowhere.
+    """Where progress goes: live lines in a terminal, plain lines elsewhere, trackers, or nowhere.
 
     Args:
         told: The flags.
 
     Raises:
-        UsageError: for flags that contradict each other.
+        UsageError: for flags that contradict each other, or a tracker that cannot work; before
+            anything runs.
     """
     check_told(told)
+    from sentinel_research.tracking import tracked
+
     if told.quiet or not distributed.is_main():
-        yield Silent(sys.stderr)
+        yield tracked(told.track, Silent(sys.stderr))
     elif sys.stderr.isatty():
         with Live(verbose=told.verbose) as live:
-            yield live
+            yield tracked(told.track, live)
     else:
-        yield Plain(verbose=told.verbose)
+        yield tracked(told.track, Plain(verbose=told.verbose))
 
 
 def check_told(told: Told) -> None:
-    """Refuse flags that contradict each other.
+    """Refuse flags that contradict each other, and trackers that cannot work.
 
     Raises:
         UsageError: if there are any.
     """
     if told.quiet and told.verbose:
         raise UsageError("--quiet and --verbose contradict each other", "leave one of them out")
+    if told.track:
+        from sentinel_research.tracking import check_trackers
+
+        check_trackers(told.track)

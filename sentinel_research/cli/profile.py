@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from sentinel_research.cli.flags import BY_DEFAULT, TOLD, Hushed
+
 if TYPE_CHECKING:
     from sentinel_research.specs.profile import ProfileSpec
 
@@ -43,6 +45,7 @@ def profile(
     device: str = "cpu",
     seed: int = 0,
     output: Path | None = None,
+    told: Annotated[Hushed, TOLD] = BY_DEFAULT,
 ) -> int:
     """Measure what a model costs to run, alone and beside what pruning makes of it.
 
@@ -151,7 +154,7 @@ def profile(
             "seed": seed,
         },
     }
-    return _carry_out(_spec(given), output)
+    return _carry_out(_spec(given), output, told)
 
 
 def _spec(given: dict[str, Any]) -> "ProfileSpec":
@@ -194,14 +197,16 @@ def _spec(given: dict[str, Any]) -> "ProfileSpec":
         raise UsageError(str(error), "See: sentinel profile --help") from error
 
 
-def _carry_out(spec: "ProfileSpec", output: Path | None) -> int:
+def _carry_out(spec: "ProfileSpec", output: Path | None, told: Hushed) -> int:
     from sentinel_research.files import write_atomically
     from sentinel_research.profiling.run import MARKDOWN, profile
     from sentinel_research.profiling.show import to_markdown, verdict
 
-    report = profile(
-        spec, output, told=lambda part: print(f"{part} ...", file=sys.stderr, flush=True)
-    )
+    def say(part: str) -> None:
+        if not told.quiet:
+            print(f"{part} ...", file=sys.stderr, flush=True)
+
+    report = profile(spec, output, told=say)
     text = to_markdown(report)
     print(text, file=sys.stderr)
     if output is None:

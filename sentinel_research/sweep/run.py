@@ -1,7 +1,7 @@
 """Carry out a sweep: compute what no record has yet, and keep every cell as it comes to its end."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
@@ -14,12 +14,13 @@ from sentinel_research.errors import UsageError
 from sentinel_research.files import create_folder, write_atomically
 from sentinel_research.inputs import define_inputs
 from sentinel_research.pipeline import conclude, default_folder
-from sentinel_research.progress import Progress, Silent, piece, watched
+from sentinel_research.progress import Progress, piece, watched
 from sentinel_research.record import RunRecord, now
 from sentinel_research.specs import Recipe
 from sentinel_research.sweep.executors import Executor, Finished, InProcess, Order
 from sentinel_research.sweep.plan import Batch, SweptModel, batches, plan_sweep
 from sentinel_research.sweep.store import CellStore
+from sentinel_research.tracking import tracked
 
 SWEEP_FILE = "sweep.json"
 
@@ -64,6 +65,7 @@ def run_sweep(
     executor: Executor | None = None,
     progress: Progress | None = None,
     reports: bool = True,
+    track: Iterable[str] = (),
 ) -> Swept:
     """Run a sweep, or go on with it: cells that failed are begun again, those done are left alone.
 
@@ -73,13 +75,14 @@ def run_sweep(
         executor: Who computes; this process by default.
         progress: Who is told about progress.
         reports: Whether the joined report of every model is written at the end.
+        track: Names of trackers that are told too; of cells on a cluster, when they come back.
 
     Raises:
         UsageError: for a request that cannot be carried out, or a folder of another recipe.
         StorageError: if a disk is full; nothing that was finished is lost.
     """
     distributed.refuse_several("a sweep", "start it without a launcher; see --executor ray")
-    progress, executor = progress or Silent(), executor or InProcess()
+    progress, executor = tracked(track, progress), executor or InProcess()
     folder = output or default_folder(recipe)
     models = plan_sweep(recipe, folder)
     define_inputs(recipe)
@@ -96,10 +99,18 @@ def run_sweep(
         stores = {
             name: CellStore(one.folder, one.recipe, one.cells) for name, one in models.items()
         }
-        first = next(iter(stores.values())).index
-        with watched(progress, first, folder):
-            num_computed = _compute(recipe, models, stores, executor, progress)
-            return _concluded(folder, models, stores, num_computed, progress, reports=reports)
+        first, *others = (store.index for store in stores.values())
+        try:
+            with watched(progress, first, folder):
+                num_computed = _compute(recipe, models, stores, executor, progress)
+                swept = _concluded(folder, models, stores, num_computed, progress, reports=reports)
+        finally:
+            if first.tracking:
+                for index in others:
+                    index.tracking = first.tracking
+                for store in stores.values():
+                    store.write_index()
+        return swept
 
 
 def _compute(

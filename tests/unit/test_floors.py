@@ -56,6 +56,7 @@ FLOORS = {
     "inputs": 4,
     "judgement": 4,
     "studies": 4,
+    "tracking": 4,
     "trained": 4,
     "lm_eval_plugin": 0,
     "downstream_command": 5,
