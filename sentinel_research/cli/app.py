@@ -19,6 +19,9 @@ app = App(
     # Ctrl-C is answered in one place, `main`
     suppress_keyboard_interrupt=False,
 )
+app.register_install_completion_command(
+    help="Complete commands and flags by the tab key: --shell bash, zsh or fish; yours by default."
+)
 # loaded when they are called: half a second that no other command has to wait
 LOADED_LATER = {
     "baseline": "Judge a run by kept numbers, and keep others with a reason.",
