@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.browser import _browser, chromium  # noqa: F401
 from tests.processes import Processes
 
 os.environ["HF_HUB_OFFLINE"] = "1"
