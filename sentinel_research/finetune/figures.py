@@ -30,7 +30,7 @@ def write_figures(record: RunRecord, folder: Path) -> list[Path]:
     Returns:
         The files.
     """
-    from sentinel_research.reporting.figures import draw_losses
+    from sentinel_research.reporting.losses import draw_losses
     from sentinel_research.reporting.masks import draw_mask
 
     target = create_folder(folder / FIGURES_FOLDER)

@@ -3,7 +3,6 @@
 import itertools
 import math
 import re
-from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -12,11 +11,18 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from sentinel_research.reporting.curves import Curve, Frame, TaskCurves, choose_frame
-from sentinel_research.reporting.estimates import Estimate
-from sentinel_research.reporting.numbers import number
+from sentinel_research.reporting.estimates import DENSE, Estimate
+from sentinel_research.reporting.intervals import (
+    draw_intervals,
+    has_interval,
+    in_full,
+    interval_parts,
+)
+from sentinel_research.reporting.numbers import fraction, number
 from sentinel_research.reporting.svg import (
     INK,
     MARK,
+    Arm,
     Drawing,
     drawing_style,
     marked,
@@ -28,8 +34,9 @@ from sentinel_research.reporting.svg import (
 COLOURS = ("#2a86c8", "#d55e00", "#009e73", "#c4649b", "#b07a00", "#7d6fd1")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
 _DASHES = ("-", "--", "-.", ":")
-_SIZE_INCHES = (5.2, 3.9)
+_SIZE_INCHES = (5.6, 4.3)
 _WIDE_INCHES = (8.0, 5.2)
+_BAND: dict[str, Any] = {"color": INK, "linestyle": "-", "linewidth": 2.6, "marker": "_"}
 _LEGEND_LETTERS = 48
 
 
@@ -48,7 +55,7 @@ def draw_curves(curves: TaskCurves, synthetic_data: bool) -> Drawing:
     label = _in_words(curves.metric.label)
     title = f"{label[0].upper()}{label[1:]} against fraction pruned on {curves.task}"
     with drawing_style():
-        figure, axes = _new_figure(curves.task, synthetic_data, is_crowded(curves))
+        figure, axes = new_figure(curves.task, synthetic_data, is_crowded(curves))
         scale_values(axes, choose_frame(curves))
         _draw_all(axes, curves)
         if curves.dense is not None:
@@ -64,9 +71,15 @@ def draw_curves(curves: TaskCurves, synthetic_data: bool) -> Drawing:
         if is_crowded(curves):
             _draw_ordered_legend(figure, axes, curves)
         else:
-            _draw_legend(figure, axes)
-        name = "figure_" + re.sub(r"[^A-Za-z0-9._-]", "_", curves.task)
-        return save(figure, name, title, marked(curves.in_words(), synthetic_data))
+            draw_legend(figure, axes)
+        return save(
+            figure,
+            "figure_" + re.sub(r"[^A-Za-z0-9._-]", "_", curves.task),
+            title,
+            marked(curves.in_words(), synthetic_data),
+            labels=_labels(curves),
+            arms=_arms(curves),
+        )
 
 
 def is_crowded(curves: TaskCurves) -> bool:
@@ -74,57 +87,14 @@ def is_crowded(curves: TaskCurves) -> bool:
     return len(curves.curves) > len(COLOURS)
 
 
-def draw_losses(
-    losses: Sequence[dict[str, Any]],
-    synthetic_data: bool,
-    *,
-    validation: Sequence[dict[str, Any]] = (),
-    name: str = "training",
-) -> Drawing:
-    """Draw the loss against the step of training.
+def new_figure(title: str, synthetic_data: bool, is_wide: bool) -> tuple[Figure, Axes]:
+    """A figure with one panel, its title on the left, and the mark of synthetic data.
 
     Args:
-        losses: `{"step": int, "loss": nats per token}`, at least one.
+        title: Above the panel.
         synthetic_data: Whether to mark the figure.
-        validation: The same of the validations.
-        name: What was trained; also the beginning of the file's name.
+        is_wide: Whether it needs more room than a column of text has.
     """
-    if not losses:
-        raise ValueError("no loss was recorded: there is nothing to draw")
-    steps = [entry["step"] for entry in losses]
-    values = [entry["loss"] for entry in losses]
-    with drawing_style():
-        figure, axes = _new_figure(name, synthetic_data, False)
-        axes.plot(steps, values, color=COLOURS[0], linewidth=1.8, gid="loss", label="training")
-        axes.set_xlabel("step")
-        axes.set_ylabel("training loss (nats per token)")
-        words = (
-            f"loss {number(values[0])} at step {steps[0]}, {number(values[-1])} at step {steps[-1]}"
-        )
-        if validation:
-            _draw_validation(axes, validation)
-            _draw_legend(figure, axes)
-            axes.set_ylabel("loss (nats per token)")
-            last = validation[-1]
-            words += f"; validation loss {number(last['loss'])} at step {last['step']}"
-        title = "Training loss against step"
-        file = re.sub(r"[^A-Za-z0-9._-]", "_", name)
-        return save(figure, f"{file}_loss", title, marked(words, synthetic_data))
-
-
-def _draw_validation(axes: Axes, validation: Sequence[dict[str, Any]]) -> None:
-    axes.plot(
-        [entry["step"] for entry in validation],
-        [entry["loss"] for entry in validation],
-        color=COLOURS[1],
-        linewidth=1.8,
-        marker=MARKERS[0],
-        gid="validation",
-        label="validation",
-    )
-
-
-def _new_figure(title: str, synthetic_data: bool, is_wide: bool) -> tuple[Figure, Axes]:
     figure = Figure(figsize=_WIDE_INCHES if is_wide else _SIZE_INCHES, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -166,17 +136,56 @@ def _draw_all(axes: Axes, curves: TaskCurves) -> None:
             _draw_band(axes, curve, curves.dense, index)
             continue
         place = beside.index(curve)
-        line = {
-            "color": COLOURS[place % len(COLOURS)],
-            "linestyle": _DASHES[place // len(COLOURS) % len(_DASHES)],
-            "linewidth": 1.6,
-            "marker": MARKERS[place % len(MARKERS)],
-        }
-        _draw_line(axes, curve, curves.dense, index, line, (place - middle) * apart)
-        for point in curve.points:
-            if point.estimate is not None:
-                share = point.fraction + (place - middle) * apart
-                _draw_interval(axes, share, point.estimate, str(line["color"]))
+        line = _style(curves, curve)
+        aside = (place - middle) * apart
+        _draw_line(axes, curve, curves.dense, index, line, aside)
+        known = [(point.fraction + aside, point.estimate) for point in curve.points]
+        draw_intervals(axes, known, str(line["color"]), str(index))
+
+
+def _style(curves: TaskCurves, curve: Curve) -> dict[str, Any]:
+    """How a curve is drawn: random masks as a grey band, others by their place among the rest."""
+    if curve.is_of_masks:
+        return _BAND
+    place = [one for one in curves.curves if not one.is_of_masks].index(curve)
+    return {
+        "color": COLOURS[place % len(COLOURS)],
+        "linestyle": _DASHES[place // len(COLOURS) % len(_DASHES)],
+        "linewidth": 1.6,
+        "marker": MARKERS[place % len(MARKERS)],
+    }
+
+
+def _arms(curves: TaskCurves) -> list[Arm]:
+    """Every curve with all that is drawn of it, and the dense model."""
+    found = []
+    for index, curve in enumerate(curves.curves):
+        style = _style(curves, curve)
+        parts: tuple[str, ...] = (f"curve-{index}",)
+        parts += (f"band-{index}",) if curve.is_of_masks else ()
+        if not curve.is_of_masks and any(has_interval(point.estimate) for point in curve.points):
+            parts += interval_parts(str(index))
+        found.append(Arm(curve.scorer, style["color"], style["marker"], style["linestyle"], parts))
+    if curves.dense is not None:
+        parts = ("dense", *(interval_parts("dense") if has_interval(curves.dense) else ()))
+        found.append(Arm(DENSE, INK, "*", "", parts))
+    return found
+
+
+def _labels(curves: TaskCurves) -> dict[str, list[str]]:
+    """What every marker says."""
+    name = _in_words(curves.metric.label)
+    found = {
+        f"curve-{index}": [
+            f"{curve.scorer}, {fraction(point.fraction)} pruned: {name} {in_full(point.estimate)}"
+            for point in curve.points
+            if point.estimate is not None
+        ]
+        for index, curve in enumerate(curves.curves)
+    }
+    if curves.dense is not None:
+        found[DENSE] = [f"dense model: {name} {in_full(curves.dense)}"]
+    return found
 
 
 def _draw_band(axes: Axes, curve: Curve, dense: Estimate | None, index: int) -> None:
@@ -188,8 +197,7 @@ def _draw_band(axes: Axes, curve: Curve, dense: Estimate | None, index: int) -> 
         edges.append((point.fraction, low, high))
     shares, lows, highs = zip(*edges, strict=True)
     axes.fill_between(shares, lows, highs, color=INK, alpha=0.2, linewidth=0, gid=f"band-{index}")
-    line = {"color": INK, "linestyle": "-", "linewidth": 2.6, "marker": "_"}
-    _draw_line(axes, curve, dense, index, line, 0.0)
+    _draw_line(axes, curve, dense, index, _BAND, 0.0)
 
 
 def _draw_line(
@@ -220,14 +228,7 @@ def _draw_line(
 
 def _draw_dense(axes: Axes, dense: Estimate) -> None:
     axes.plot([0.0], [dense.value], "*", color=INK, markersize=10, label="dense", gid="dense")
-    _draw_interval(axes, 0.0, dense, INK)
-
-
-def _draw_interval(axes: Axes, share: float, found: Estimate, colour: str) -> None:
-    if found.interval is not None:
-        value, low, high = found.interval
-        errors = [[value - low], [high - value]]
-        axes.errorbar([share], [value], errors, fmt="none", ecolor=colour, capsize=3, elinewidth=1)
+    draw_intervals(axes, [(0.0, dense)], INK, DENSE)
 
 
 def _draw_floor(axes: Axes, floor: float) -> None:
@@ -245,7 +246,8 @@ def _draw_floor(axes: Axes, floor: float) -> None:
     )
 
 
-def _draw_legend(figure: Figure, axes: Axes) -> None:
+def draw_legend(figure: Figure, axes: Axes) -> None:
+    """Name what is drawn below the panel."""
     handles, labels = axes.get_legend_handles_labels()
     if handles:
         longest = max(len(label) for label in labels) + 6

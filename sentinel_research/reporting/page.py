@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from sentinel_research.recipe import load_recipe, shipped_recipes
-from sentinel_research.record import RunRecord
+from sentinel_research.record import RECORD_FILE, RunRecord
 from sentinel_research.reporting import tables
 from sentinel_research.reporting.architectures import compare_architectures, long_context
 from sentinel_research.reporting.criteria import Part, compare_criteria, compare_on_task
@@ -23,8 +23,9 @@ from sentinel_research.reporting.estimates import (
     list_metrics,
     list_tasks,
 )
-from sentinel_research.reporting.figures import draw_curves, draw_losses, is_crowded
+from sentinel_research.reporting.figures import draw_curves, is_crowded
 from sentinel_research.reporting.generation import compare_generations
+from sentinel_research.reporting.losses import draw_losses
 from sentinel_research.reporting.numbers import number
 from sentinel_research.reporting.outcome import compares_models, list_problems, verdict
 from sentinel_research.reporting.recovery import compare_recoveries
@@ -105,6 +106,10 @@ class Page(NamedTuple):
     """Whether the command names a shipped recipe; if not, the recipe must be saved first."""
     fingerprint: str
     """The recipe's fingerprint, whole."""
+    kicker: str = "report of one run"
+    """What kind of page it is."""
+    record_file: str = RECORD_FILE
+    """Where the measurements are, beside the report."""
 
     def figures(self) -> list[Drawing]:
         """Every figure of the report."""
@@ -142,7 +147,11 @@ def build_page(record: RunRecord) -> Page:
         recovery=compare_recoveries(record),
         generation=compare_generations(record),
         training=_training(record, bool(losses)),
-        training_figure=draw_losses(losses, record.synthetic_data) if losses else None,
+        training_figure=draw_losses(
+            losses, record.synthetic_data, validation=(record.train or {}).get("validation") or ()
+        )
+        if losses
+        else None,
         sections=tuple(section for section in _sections(record) if section.table.rows),
         measurements=tables.measurements_table(record),
         recipe=yaml.safe_dump(record.recipe, sort_keys=False, allow_unicode=True),

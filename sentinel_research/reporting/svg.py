@@ -3,25 +3,45 @@
 Text stays text, so it can be read aloud, searched and copied. matplotlib's ids and its style rule
 for all elements would collide in a page with several figures: ids get a prefix, the rule moves to
 the root.
+
+In a page every mark that was given words says them, and what belongs to one of several arms can be
+hidden. The legend is then the page's, of readable size on any screen.
 """
 
 import io
 import re
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from sentinel_research.reporting.tables import Table
+
 # readable on white and on near-black alike; a page has its own colour for each in light and dark
 INK = "#777777"
 MARK = "#a86f00"
-_PAGE_COLOURS = {INK: "currentColor", MARK: "var(--mark)"}
+PAGE_COLOURS = {INK: "currentColor", MARK: "var(--mark)"}
 _SVG = "http://www.w3.org/2000/svg"
 _XLINK = "http://www.w3.org/1999/xlink"
 _REFERENCE = re.compile(r"url\(#([^)]+)\)")
 _FONT = re.compile(r"font: ([\d.]+px) [^;]+")
+
+
+class Arm(NamedTuple):
+    """One of several things in a figure, as its legend shows it."""
+
+    name: str
+    colour: str
+    """As the artists have it."""
+    marker: str
+    """matplotlib's letter; empty for none."""
+    line: str
+    """matplotlib's line style; empty for none."""
+    parts: tuple[str, ...]
+    """Ids (`gid`) of its artists."""
 
 
 class Drawing(NamedTuple):
@@ -37,6 +57,10 @@ class Drawing(NamedTuple):
     """What is shown, in a few words."""
     description: str
     """The numbers shown."""
+    arms: tuple[Arm, ...] = ()
+    """What the page's legend has, in place of the figure's."""
+    data: Table | None = None
+    """What is drawn, in numbers; null where a table beside the figure has it."""
 
 
 def drawing_style() -> AbstractContextManager[None]:
@@ -78,7 +102,16 @@ def marked(description: str, synthetic_data: bool) -> str:
     return f"Synthetic data. {description}" if synthetic_data else description
 
 
-def save(figure: Figure, name: str, title: str, description: str) -> Drawing:
+def save(
+    figure: Figure,
+    name: str,
+    title: str,
+    description: str,
+    *,
+    labels: Mapping[str, Sequence[str]] | None = None,
+    arms: Sequence[Arm] = (),
+    data: Table | None = None,
+) -> Drawing:
     """Write a figure as SVG, within `drawing_style()`.
 
     Args:
@@ -86,6 +119,13 @@ def save(figure: Figure, name: str, title: str, description: str) -> Drawing:
         name: File name without suffix; also the prefix of all ids.
         title: Accessible title.
         description: Accessible description.
+        labels: Id of an artist -> what each of its marks says, in the order in which they are
+            drawn: the markers of a line, the squares of a mesh, or the one path of a patch.
+        arms: What a reader may hide; at least two, else there is nothing to choose.
+        data: What is drawn, unless a table beside the figure has it.
+
+    Raises:
+        ValueError: if an artist has other marks than it was given words for.
     """
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
@@ -102,13 +142,76 @@ def save(figure: Figure, name: str, title: str, description: str) -> Drawing:
         style = element.get("style")
         if style is not None:
             style = style.replace("font-family: sans-serif", "font-family: inherit")
-            for colour, of_page in _PAGE_COLOURS.items():
+            for colour, of_page in PAGE_COLOURS.items():
                 style = style.replace(colour, of_page)
             element.set("style", style)
+    shown = tuple(arms) if len(arms) > 1 else ()
+    by_id = {element.get("id"): element for element in root.iter() if element.get("id")}
+    for artist, texts in (labels or {}).items():
+        _label(by_id[f"{name}-{artist}"], texts)
+    for index, arm in enumerate(shown):
+        for part in arm.parts:
+            by_id[f"{name}-{part}"].set("data-arm", str(index))
+    if shown:
+        _leave_out_legend(root, by_id.get(f"{name}-legend_1"), figure)
+    _fit(root)
+    inline = ET.tostring(root, encoding="unicode")
+    return Drawing(f"{name}.svg", svg + "\n", inline, title, description, shown, data)
+
+
+def _label(element: ET.Element, texts: Sequence[str]) -> None:
+    """Let every mark of an artist say its words; a line without any marker has none."""
+    marks = list(_marks(element)) if texts else []
+    if len(marks) != len(texts):
+        raise ValueError(
+            f"{element.get('id')} has {len(marks)} marks and words for {len(texts)} of them"
+        )
+    for mark, text in zip(marks, texts, strict=True):
+        mark.set("class", "mark")
+        words = ET.SubElement(mark, f"{{{_SVG}}}title")
+        words.text = printable(text)
+
+
+def _marks(element: ET.Element) -> Iterator[ET.Element]:
+    """What matplotlib drew a value with: markers, else paths that are no definitions."""
+    markers = list(element.iter(f"{{{_SVG}}}use"))
+    if markers:
+        yield from markers
+        return
+    for child in element:
+        if child.tag == f"{{{_SVG}}}path":
+            yield child
+        elif child.tag == f"{{{_SVG}}}g":
+            yield from _marks(child)
+
+
+def _leave_out_legend(root: ET.Element, legend: ET.Element | None, figure: Figure) -> None:
+    """Cut a figure above or beside the legend that stands below or on the right of it."""
+    if legend is None or not figure.legends:
+        return
+    for parent in root.iter():
+        if legend in list(parent):
+            parent.remove(legend)
+            break
+    box: Any = figure.legends[0].get_window_extent().transformed(figure.transFigure.inverted())
+    width, height = (float(part) for part in root.attrib["viewBox"].split()[2:])
+    # one below the panels never reaches the top
+    if box.y1 > 0.9:
+        width *= box.x0
+    else:
+        height *= 1 - box.y1
+    root.set("viewBox", f"0 0 {width:.2f} {height:.2f}")
+
+
+def _fit(root: ET.Element) -> None:
+    """Let the page set the size, but not so small that nobody can read the text."""
+    width = float(root.attrib["viewBox"].split()[2])
     for size in ("width", "height"):
         del root.attrib[size]
-    inline = ET.tostring(root, encoding="unicode")
-    return Drawing(f"{name}.svg", svg + "\n", inline, title, description)
+    style = (
+        f"{root.get('style', '')}; max-width: {width * 1.45:.0f}px; min-width: {width * 0.8:.0f}px"
+    )
+    root.set("style", style)
 
 
 def _scope_style(root: ET.Element) -> None:

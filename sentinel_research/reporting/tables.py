@@ -46,6 +46,10 @@ class Table(NamedTuple):
     headers: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
 
+    def first(self, most: int) -> "Table":
+        """The same with at most so many rows."""
+        return self if len(self.rows) <= most else Table(self.headers, self.rows[:most])
+
     def numeric(self) -> list[bool]:
         """For each column whether it holds numbers only, which are aligned right."""
         numbers = ("number", "missing")

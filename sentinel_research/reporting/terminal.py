@@ -11,6 +11,7 @@ from sentinel_research.reporting.numbers import number
 from sentinel_research.reporting.outcome import compares_models, list_problems, verdict
 from sentinel_research.reporting.recovery import compare_recoveries
 from sentinel_research.reporting.tables import Table, results_table
+from sentinel_research.visible import visible
 
 _RECOVERY_HEADERS: tuple[str, ...] = ("scorer", "fraction", "recovery", "before", "after")
 _RECOVERY_HEADERS += ("regained of dense", "interval of dense")
@@ -56,7 +57,7 @@ def summary(record: RunRecord) -> str:
             lines += ["", part.title]
             lines += [] if part.table is None else _aligned(part.table, _GENERATION_HEADERS)
             lines += [part.absent] if part.absent else []
-    return "\n".join(lines)
+    return visible("\n".join(lines))
 
 
 def _training(report: dict[str, Any]) -> str:

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 
 from sentinel_research.record import RunRecord
 from sentinel_research.reporting import report
+from sentinel_research.reporting.criteria.heatmaps import ink_on
 from sentinel_research.reporting.criteria.panels import draw_panels
 from sentinel_research.reporting.curves import task_curves
 from sentinel_research.reporting.estimates import group_cells, list_metrics
@@ -174,3 +176,19 @@ def test_crowded_task_has_panels_beside_its_curves(
     assert "](panels_toy_task.svg)" in report(folder).markdown.read_text(encoding="utf-8")
     few = write(make_record([make_cell(19.0), *cells[:6]], recipe={"prune": None}))
     assert "panels_toy_task" not in report(few).markdown.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["RdBu", "viridis"])
+def test_numbers_on_a_heat_map_contrast_with_every_colour_of_it(name: str) -> None:
+    def luminance(colour: tuple[float, ...]) -> float:
+        linear = [(part + 0.055) / 1.055 for part in colour[:3]]
+        parts = [
+            one / 12.92 if one <= 0.04045 else root**2.4
+            for one, root in zip(colour[:3], linear, strict=True)
+        ]
+        return sum(w * part for w, part in zip((0.2126, 0.7152, 0.0722), parts, strict=True))
+
+    for level in range(101):
+        colour = mpl.colormaps[name](level / 100)
+        levels = sorted((luminance(colour), 1.0 if ink_on(colour) == "#ffffff" else 0.0))
+        assert (levels[1] + 0.05) / (levels[0] + 0.05) > 4.5, level

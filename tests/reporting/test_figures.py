@@ -13,7 +13,8 @@ from sentinel_research.reporting.curves import (
     task_curves,
 )
 from sentinel_research.reporting.estimates import group_cells, list_metrics
-from sentinel_research.reporting.figures import draw_curves, draw_losses, is_crowded
+from sentinel_research.reporting.figures import draw_curves, is_crowded
+from sentinel_research.reporting.losses import draw_losses
 
 TASK = "toy_task"
 USE = "{http://www.w3.org/2000/svg}use"

@@ -25,6 +25,7 @@ FLOORS = {
     "statistics": 0,
     "structure": 0,
     "timing": 0,
+    "visible": 0,
     "store": 1,
     "data": 1,
     "metrics": 1,

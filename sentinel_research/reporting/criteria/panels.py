@@ -13,6 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 from sentinel_research.reporting.curves import Curve, TaskCurves, choose_frame
 from sentinel_research.reporting.estimates import Estimate
+from sentinel_research.reporting.intervals import in_full
 from sentinel_research.reporting.numbers import fraction
 from sentinel_research.reporting.svg import (
     INK,
@@ -53,7 +54,8 @@ def draw_panels(curves: TaskCurves, synthetic_data: bool) -> Drawing:
         if synthetic_data:
             figure.suptitle("synthetic data", fontsize=9, color=MARK)
         name = "panels_" + re.sub(r"[^A-Za-z0-9._-]", "_", curves.task)
-        return save(figure, name, title, marked(curves.in_words(), synthetic_data))
+        words = marked(curves.in_words(), synthetic_data)
+        return save(figure, name, title, words, labels=_labels(ordered))
 
 
 def _draw_panel(axes: Axes, curves: TaskCurves, ordered: list[Curve], share: float) -> None:
@@ -65,7 +67,23 @@ def _draw_panel(axes: Axes, curves: TaskCurves, ordered: list[Curve], share: flo
     for place, curve in enumerate(ordered):
         for point in curve.points:
             if point.fraction == share and point.estimate is not None:
-                _draw_estimate(axes, point.estimate, place, f"masks-{fraction(share)}-{place}")
+                _draw_estimate(axes, point.estimate, place, _name(share, place))
+
+
+def _name(share: float, place: int) -> str:
+    return f"{fraction(share)}-{place}"
+
+
+def _labels(ordered: list[Curve]) -> dict[str, list[str]]:
+    """What every point says."""
+    return {
+        f"value-{_name(point.fraction, place)}": [
+            f"{curve.scorer}, {fraction(point.fraction)} pruned: {in_full(point.estimate)}"
+        ]
+        for place, curve in enumerate(ordered)
+        for point in curve.points
+        if point.estimate is not None
+    }
 
 
 def _scale(axes: Axes, curves: TaskCurves, share: float) -> None:
@@ -94,9 +112,17 @@ def _draw_estimate(axes: Axes, found: Estimate, place: int, name: str) -> None:
     if is_of_masks:
         low, high = min(found.values), max(found.values)
         axes.axvspan(low, high, color=INK, alpha=0.12, linewidth=0)
-        axes.plot(found.values, [place] * found.num_cells, "|", color=INK, markersize=7, gid=name)
+        axes.plot(
+            found.values,
+            [place] * found.num_cells,
+            "|",
+            color=INK,
+            markersize=7,
+            gid=f"masks-{name}",
+        )
     elif found.interval is not None:
         line = "-" if found.over == "calibration" else ":"
         axes.plot(found.interval[1:], [place] * 2, line, color=_COLOUR, linewidth=1.4)
     marker = "D" if is_of_masks else "o"
-    axes.plot([found.value], [place], marker, color=INK if is_of_masks else _COLOUR, markersize=5)
+    colour = INK if is_of_masks else _COLOUR
+    axes.plot([found.value], [place], marker, color=colour, markersize=5, gid=f"value-{name}")

@@ -7,11 +7,20 @@ from matplotlib.axes import Axes
 from sentinel_research.reporting.criteria.scores import Mean
 from sentinel_research.reporting.curves import Frame, frame_around
 from sentinel_research.reporting.figures import scale_values
+from sentinel_research.reporting.intervals import interval_parts
 from sentinel_research.reporting.numbers import fraction, number
 from sentinel_research.reporting.recovery.panels import add_legend, panels, plain_name, style_of
 from sentinel_research.reporting.recovery.results import RecoveryResult, TaskRecoveries
 from sentinel_research.reporting.recovery.scale import Scale
-from sentinel_research.reporting.svg import INK, Drawing, drawing_style, marked, printable, save
+from sentinel_research.reporting.svg import (
+    INK,
+    Arm,
+    Drawing,
+    drawing_style,
+    marked,
+    printable,
+    save,
+)
 
 _COLUMNS = 3
 # between recoveries of one fraction, so that their intervals can be told apart
@@ -39,7 +48,7 @@ def draw_recoveries(
     label = scale.metric.label.replace("_", " ")
     title = f"{label[0].upper()}{label[1:]} before and after recovery on {scale.task}"
     with drawing_style():
-        figure, drawn = panels(scorers, _COLUMNS, synthetic_data)
+        figure, drawn = panels(scorers, _COLUMNS, synthetic_data, across="fraction pruned")
         frame = _frame(found)
         for axes, scorer in zip(drawn, scorers, strict=True):
             own = [one for one in pruned if one.scorer == scorer]
@@ -51,12 +60,17 @@ def draw_recoveries(
             shares = sorted({one.fraction for one in pruned})
             axes.set_xticks(shares, [f"{share:g}" for share in shares])
         scale_values(drawn[0], frame)
-        figure.supxlabel("fraction pruned", fontsize=10)
         better = {True: " (higher is better)", False: " (lower is better)", None: ""}
         figure.supylabel(printable(label) + better[scale.higher_is_better], fontsize=10)
         add_legend(figure, drawn)
-        words = marked("; ".join(_in_words(found)), synthetic_data)
-        return save(figure, plain_name("recovery", scale.task), title, words)
+        return save(
+            figure,
+            plain_name("recovery", scale.task),
+            title,
+            marked("; ".join(_in_words(found)), synthetic_data),
+            labels=_labels(found, pruned),
+            arms=_arms(pruned, recoveries),
+        )
 
 
 def _means(found: TaskRecoveries) -> Iterable[Mean]:
@@ -119,13 +133,71 @@ def _draw_after(
         label=printable(recovery),
         gid=plain_name("after", results[0].scorer, recovery),
     )
-    for share, mean in known:
-        if mean.interval is not None:
-            value, low, high = scale.interval_in_metric(mean.interval)
-            errors = [[value - low], [high - value]]
-            axes.errorbar(
-                [share], [value], errors, fmt="none", ecolor=style["color"], capsize=3, elinewidth=1
-            )
+    bars = [(share, scale.interval_in_metric(m.interval)) for share, m in known if m.interval]
+    if not bars:
+        return
+    errors = [[one.value - one.low for _, one in bars], [one.high - one.value for _, one in bars]]
+    drawn = axes.errorbar(
+        [share for share, _ in bars],
+        [one.value for _, one in bars],
+        errors,
+        fmt="none",
+        ecolor=style["color"],
+        capsize=3,
+        elinewidth=1,
+    )
+    parts = interval_parts(plain_name(results[0].scorer, recovery))
+    for artist, part in zip(drawn.get_children(), parts, strict=True):
+        artist.set_gid(part)
+
+
+def _labels(found: TaskRecoveries, pruned: list[RecoveryResult]) -> dict[str, list[str]]:
+    """What every marker says."""
+    scale, labels = found.scale, {}
+    before: dict[str, dict[float, Mean]] = {}
+    after: dict[tuple[str, str], dict[float, Mean]] = {}
+    for one in pruned:
+        if one.before is not None:
+            before.setdefault(one.scorer, {})[one.fraction] = one.before
+        if one.after is not None:
+            after.setdefault((one.scorer, one.recovery), {})[one.fraction] = one.after
+    for scorer, known in before.items():
+        labels[plain_name("before", scorer)] = [
+            f"{scorer}, {fraction(share)} pruned, not recovered: {_value(scale, known[share])}"
+            for share in sorted(known)
+        ]
+    for (scorer, recovery), known in after.items():
+        labels[plain_name("after", scorer, recovery)] = [
+            f"{scorer}, {fraction(share)} pruned, after {recovery}: {_value(scale, known[share])}"
+            for share in sorted(known)
+        ]
+    return labels
+
+
+def _value(scale: Scale, mean: Mean) -> str:
+    text = number(scale.in_metric(mean.value))
+    if mean.interval is None:
+        return text
+    _, low, high = scale.interval_in_metric(mean.interval)
+    return f"{text} (95% over seeds: {number(low)} to {number(high)})"
+
+
+def _arms(pruned: list[RecoveryResult], recoveries: list[str]) -> list[Arm]:
+    """What was not recovered, and every recovery, in all panels."""
+    scorers = list(dict.fromkeys(one.scorer for one in pruned))
+    parts = tuple(plain_name("before", scorer) for scorer in scorers)
+    found = [Arm("pruned, not recovered", INK, "x", "--", parts)]
+    for recovery in dict.fromkeys(one.recovery for one in pruned):
+        style = style_of(recovery, recoveries)
+        parts = ()
+        for scorer in scorers:
+            same = [one for one in pruned if (one.scorer, one.recovery) == (scorer, recovery)]
+            if same:
+                parts += (plain_name("after", scorer, recovery),)
+            if any(one.after is not None and one.after.interval for one in same):
+                parts += interval_parts(plain_name(scorer, recovery))
+        found.append(Arm(recovery, style["color"], style["marker"], "-", parts))
+    return found
 
 
 def _in_words(found: TaskRecoveries) -> Iterable[str]:

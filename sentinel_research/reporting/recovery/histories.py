@@ -16,7 +16,16 @@ from sentinel_research.reporting.numbers import fraction, number
 from sentinel_research.reporting.recovery.panels import add_legend, panels, plain_name, style_of
 from sentinel_research.reporting.recovery.results import name_of, place_of, recovered_cells
 from sentinel_research.reporting.recovery.samples import mask_history
-from sentinel_research.reporting.svg import INK, Drawing, drawing_style, marked, printable, save
+from sentinel_research.reporting.svg import (
+    INK,
+    Arm,
+    Drawing,
+    drawing_style,
+    marked,
+    printable,
+    save,
+)
+from sentinel_research.reporting.tables import Cell, Table
 
 _COLUMNS = 3
 _MOST_COLUMNS = 4
@@ -69,7 +78,8 @@ def draw_losses(record: RunRecord, recoveries: list[str], synthetic_data: bool) 
         return None
     with drawing_style():
         num_shares = len({place_of(cell)[1] for cell in cells if cell.prune_spec})
-        figure, drawn = panels(places, min(_MOST_COLUMNS, num_shares or 1), synthetic_data)
+        columns = min(_MOST_COLUMNS, num_shares or 1)
+        figure, drawn = panels(places, columns, synthetic_data, across="tokens trained on")
         for axes, own in zip(drawn, places.values(), strict=True):
             for cell in own:
                 _draw_losses(axes, cell, recoveries)
@@ -78,11 +88,44 @@ def draw_losses(record: RunRecord, recoveries: list[str], synthetic_data: bool) 
             drawn[0].add_line(handle)
         drawn[0].xaxis.set_major_locator(MaxNLocator(4))
         drawn[0].xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-        figure.supxlabel("tokens trained on", fontsize=10)
         figure.supylabel("loss (nats per token)", fontsize=10)
         add_legend(figure, drawn)
         words = marked("; ".join(_in_words(record)), synthetic_data)
-        return save(figure, "recovery_losses", "Loss of every recovery against tokens", words)
+        return save(
+            figure,
+            "recovery_losses",
+            "Loss of every recovery against tokens",
+            words,
+            arms=_arms(cells, recoveries),
+            data=_losses_table(cells),
+        )
+
+
+def _arms(cells: list[CellRecord], recoveries: list[str]) -> list[Arm]:
+    """Every recovery, with the lines of its cells."""
+    found = []
+    for recovery in dict.fromkeys(place_of(cell)[2] for cell in cells):
+        own = [cell for cell in cells if place_of(cell)[2] == recovery]
+        parts = [plain_name(cell.id) for cell in own]
+        parts += [plain_name(cell.id, "validation") for cell in own]
+        colour = style_of(recovery, recoveries)["color"]
+        found.append(Arm(recovery, colour, "", "-", tuple(parts)))
+    return found
+
+
+def _losses_table(cells: list[CellRecord]) -> Table:
+    rows = [
+        (
+            Cell(name_of(cell)),
+            Cell(kind),
+            Cell(f"{tokens:,.0f}", kind="number"),
+            Cell(number(loss), str(loss), "number"),
+        )
+        for cell in cells
+        for kind, history in (("training", "losses"), ("validation", "validation"))
+        for tokens, loss in zip(*loss_curves(cell, history), strict=True)
+    ]
+    return Table(("recovery", "loss of", "tokens", "nats per token"), tuple(rows))
 
 
 def _draw_losses(axes: Axes, cell: CellRecord, recoveries: list[str]) -> None:
@@ -124,7 +167,7 @@ def draw_masks(record: RunRecord, recoveries: list[str], synthetic_data: bool) -
         return None
     scorers = list(dict.fromkeys(place_of(cell)[0] for cell, _ in found))
     with drawing_style():
-        figure, drawn = panels(scorers, _COLUMNS, synthetic_data)
+        figure, drawn = panels(scorers, _COLUMNS, synthetic_data, across="step")
         for cell, history in found:
             scorer, _, recovery = place_of(cell)
             line: dict[str, Any] = {
@@ -135,7 +178,6 @@ def draw_masks(record: RunRecord, recoveries: list[str], synthetic_data: bool) -
             }
             axes = drawn[scorers.index(scorer)]
             axes.step(*zip(*history, strict=True), where="post", **line)
-        figure.supxlabel("step", fontsize=10)
         figure.supylabel("fraction pruned", fontsize=10)
         add_legend(figure, drawn)
         words = "; ".join(
@@ -148,4 +190,18 @@ def draw_masks(record: RunRecord, recoveries: list[str], synthetic_data: bool) -
             "recovery_masks",
             "Fraction pruned during recovery",
             marked(words, synthetic_data),
+            data=_masks_table(found),
         )
+
+
+def _masks_table(found: list[tuple[CellRecord, list[tuple[int, float]]]]) -> Table:
+    rows = [
+        (
+            Cell(name_of(cell)),
+            Cell(f"{step:,}", kind="number"),
+            Cell(fraction(share), kind="number"),
+        )
+        for cell, history in found
+        for step, share in history
+    ]
+    return Table(("recovery", "step", "fraction pruned"), tuple(rows))

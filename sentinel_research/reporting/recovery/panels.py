@@ -26,13 +26,17 @@ def style_of(recovery: str, recoveries: list[str]) -> dict[str, Any]:
     return {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
 
 
-def panels(titles: Iterable[str], columns: int, synthetic_data: bool) -> tuple[Figure, list[Axes]]:
+def panels(
+    titles: Iterable[str], columns: int, synthetic_data: bool, *, across: str
+) -> tuple[Figure, list[Axes]]:
     """A figure with one panel for each title, row by row, which share their axes.
 
     Args:
         titles: At least one.
         columns: Panels in a row.
         synthetic_data: Whether to mark the figure.
+        across: Name of the horizontal axis, below the lowest panel of every column: a name of the
+            whole figure would stand below its legend.
     """
     names = list(titles)
     columns = min(columns, len(names))
@@ -49,6 +53,7 @@ def panels(titles: Iterable[str], columns: int, synthetic_data: bool) -> tuple[F
     # the lowest panel of a column may not be in the last row
     for place in range(max(0, len(names) - columns), len(names)):
         grid.flat[place].tick_params(labelbottom=True)
+        grid.flat[place].set_xlabel(across, fontsize=10)
     if synthetic_data:
         figure.suptitle("synthetic data", fontsize=9, color=MARK)
     return figure, list(grid.flat[: len(names)])
