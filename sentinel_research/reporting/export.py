@@ -1,9 +1,9 @@
 """`report.json`: what tables and figures show, at full precision, under names that stay.
 
 `tasks.TASK.estimates` has a row per scorer and fraction, `tasks.TASK.against_random` its
-comparison with random masks; `study.KEY`, `criteria.KEY`, `architectures.KEY`, `downstream.KEY`,
-`recovery.KEY` and `generation.KEY` have one comparison each. A part without numbers has `absent`
-alone.
+comparison with random masks; `tradeoffs.KEY` has values with costs; `study.KEY`, `criteria.KEY`,
+`architectures.KEY`, `downstream.KEY`, `recovery.KEY` and `generation.KEY` have one comparison each.
+A part without numbers has `absent` alone.
 
 Of `recovery`, `results-TASK` has the metric, the unit of its values (`is_log`: they are natural
 logarithms) and a row per recovery with every seed before and after, and `regained` against either
@@ -36,6 +36,7 @@ def render_json(page: Page) -> str:
         "recipe_fingerprint": page.fingerprint,
         "synthetic_data": page.synthetic_data,
         "tasks": {section.task: _task(section) for section in page.tasks},
+        "tradeoffs": _measured(page.tradeoffs),
         "study": _measured(page.study),
         "criteria": _measured(page.criteria),
         "architectures": {part.key: _part(part) for part in page.architectures},

@@ -110,12 +110,17 @@ def new_figure(title: str, synthetic_data: bool, is_wide: bool) -> tuple[Figure,
 def scale_values(axes: Axes, frame: Frame) -> None:
     """Give the vertical axis the limits and the scale of a frame."""
     if frame.is_log:
-        # an interval that reaches zero leaves through the bottom
-        axes.set_yscale("log", nonpositive="clip")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axes.yaxis.set_minor_locator(NullLocator())
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+        use_plain_log(axes)
     axes.set_ylim(frame.bottom, frame.top)
+
+
+def use_plain_log(axes: Axes) -> None:
+    """A logarithmic vertical axis whose numbers are written out."""
+    # an interval that reaches zero leaves through the bottom
+    axes.set_yscale("log", nonpositive="clip")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
 
 
 def _step_apart(curves: TaskCurves) -> float:

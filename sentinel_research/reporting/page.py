@@ -33,6 +33,8 @@ from sentinel_research.reporting.shortfalls import explain_shortfalls
 from sentinel_research.reporting.studies import present_study
 from sentinel_research.reporting.svg import Drawing
 from sentinel_research.reporting.tables import Table
+from sentinel_research.reporting.text_steps import training_texts
+from sentinel_research.reporting.tradeoffs import weigh
 
 
 class TaskSection(NamedTuple):
@@ -65,6 +67,7 @@ class Section(NamedTuple):
     title: str
     note: str
     table: Table
+    figure: Drawing | None = None
 
 
 class Page(NamedTuple):
@@ -80,6 +83,8 @@ class Page(NamedTuple):
     facts: tuple[tuple[str, str], ...]
     """Name and value of what identifies the run."""
     tasks: tuple[TaskSection, ...]
+    tradeoffs: tuple[Part, ...]
+    """What is given for what; empty if the run prunes nothing."""
     study: tuple[Part, ...]
     """What the prunings answer together; empty if the recipe asks for no study."""
     criteria: tuple[Part, ...]
@@ -94,6 +99,8 @@ class Page(NamedTuple):
     """What models wrote; empty if the run was not asked for it."""
     training: Section | None
     training_figure: Drawing | None
+    training_texts: tuple[Part, ...]
+    """What the model wrote while it was trained; empty if it was not asked to."""
     sections: tuple[Section, ...]
     """Everything else in tables; none of them is empty."""
     measurements: Table
@@ -115,8 +122,15 @@ class Page(NamedTuple):
         """Every figure of the report."""
         found = [section.figure for section in self.tasks]
         found += [section.panels for section in self.tasks]
-        parts = [*self.recovery, *self.criteria, *self.architectures, *self.downstream]
+        parts = [
+            *self.tradeoffs,
+            *self.recovery,
+            *self.criteria,
+            *self.architectures,
+            *self.downstream,
+        ]
         found += [*(part.figure for part in parts), self.training_figure]
+        found += [section.figure for section in self.sections]
         return [figure for figure in found if figure is not None]
 
 
@@ -140,6 +154,7 @@ def build_page(record: RunRecord) -> Page:
         tasks=()
         if is_comparison
         else tuple(_task_section(record, groups, task) for task in list_tasks(record)),
+        tradeoffs=weigh(record, groups),
         study=present_study(record, groups),
         criteria=compare_criteria(groups, record.synthetic_data),
         architectures=compare_architectures(record),
@@ -152,6 +167,7 @@ def build_page(record: RunRecord) -> Page:
         )
         if losses
         else None,
+        training_texts=training_texts(record.train or {}, record.synthetic_data),
         sections=tuple(section for section in _sections(record) if section.table.rows),
         measurements=tables.measurements_table(record),
         recipe=yaml.safe_dump(record.recipe, sort_keys=False, allow_unicode=True),
@@ -252,7 +268,12 @@ def _long_context(record: RunRecord) -> list[Section]:
     covered, timed = long_context.explain_long_context(record)
     note = " ".join(part for part in (covered, long_context.explain_absent(found)) if part)
     return [
-        Section("Long context", note, long_context.positions_table(found)),
+        Section(
+            "Long context",
+            note,
+            long_context.positions_table(found),
+            long_context.draw_positions(found, record.synthetic_data),
+        ),
         Section("Cost by length", timed, long_context.costs_table(found)),
     ]
 

@@ -11,7 +11,7 @@ import re
 from importlib import resources
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from sentinel_research.reporting.document import Document
@@ -23,7 +23,13 @@ from sentinel_research.visible import visible
 MOST_ROWS = 400
 """Of a table in a page: more make it slow, and nobody reads them."""
 MOST_PROBLEMS = 50
-_LOADER = PackageLoader("sentinel_research.reporting", "templates")
+_SETTINGS: dict[str, Any] = {
+    "loader": PackageLoader("sentinel_research.reporting", "templates"),
+    "undefined": StrictUndefined,
+    "trim_blocks": True,
+    "lstrip_blocks": True,
+    "keep_trailing_newline": True,
+}
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 # an underscore within a word means nothing in Markdown, and names are full of them
 _SPECIAL = re.compile(r"[\\`*|\[\]$~]|(?<!\w)_|_(?!\w)")
@@ -42,21 +48,11 @@ def render_html(page: Page | Document) -> str:
     Args:
         page: What it says.
     """
-    environment = Environment(
-        loader=_LOADER,
-        autoescape=True,
-        finalize=_visible_value,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
     # the only markup from outside the templates; its text was escaped by the XML writer
     drawings = {figure.file_name: Markup(figure.inline) for figure in page.figures()}  # noqa: S704
-    environment.filters["swatch"] = lambda arm: Markup(swatch(arm))  # noqa: S704
     script = _script()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    environment.globals.update(
+    return _html_template("report" if isinstance(page, Page) else "document").render(
         page=page,
         drawings=drawings,
         most_rows=MOST_ROWS,
@@ -64,8 +60,14 @@ def render_html(page: Page | Document) -> str:
         script=Markup(script),  # noqa: S704
         script_hash=f"sha256-{digest}",
     )
-    name = "report" if isinstance(page, Page) else "document"
-    return environment.get_template(f"{name}.html.j2").render()
+
+
+# reading a template takes as long as drawing a figure
+@functools.cache
+def _html_template(name: str) -> Template:
+    environment = Environment(autoescape=True, finalize=_visible_value, **_SETTINGS)
+    environment.filters["swatch"] = lambda arm: Markup(swatch(arm))  # noqa: S704
+    return environment.get_template(f"{name}.html.j2")
 
 
 @functools.cache
@@ -85,24 +87,19 @@ def render_markdown(page: Page | Document) -> str:
     Args:
         page: What it says; the figures are links to the SVG files.
     """
+    template = _markdown_template("report" if isinstance(page, Page) else "document")
+    return re.sub(r"\n{3,}", "\n\n", template.render(page=page, most_problems=MOST_PROBLEMS))
+
+
+@functools.cache
+def _markdown_template(name: str) -> Template:
     # autoescape knows HTML only: here every expression passes through `_escape_value`
-    environment = Environment(
-        loader=_LOADER,
-        autoescape=False,  # noqa: S701
-        finalize=_escape_value,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    environment = Environment(autoescape=False, finalize=_escape_value, **_SETTINGS)  # noqa: S701
     environment.filters["as_table"] = markdown_table
     environment.filters["as_code"] = _as_code
     # what a macro returns was escaped inside it
     environment.filters["as_markup"] = MarkdownText
-    environment.globals.update(most_problems=MOST_PROBLEMS)
-    name = "report" if isinstance(page, Page) else "document"
-    text = environment.get_template(f"{name}.md.j2").render(page=page)
-    return re.sub(r"\n{3,}", "\n\n", text)
+    return environment.get_template(f"{name}.md.j2")
 
 
 def escape_markdown(text: str) -> str:

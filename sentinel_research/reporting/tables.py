@@ -36,7 +36,7 @@ class Cell(NamedTuple):
     """What is printed."""
     title: str = ""
     """The full value, where `text` shortens it."""
-    kind: Literal["text", "number", "good", "bad", "missing"] = "text"
+    kind: Literal["text", "number", "good", "bad", "missing", "code"] = "text"
     """How it is shown."""
 
 

@@ -131,7 +131,7 @@ def test_values_are_there_without_scripts(chromium: Chromium, page: Path) -> Non
 def test_name_in_a_legend_hides_and_shows_its_curve(chromium: Chromium, page: Path) -> None:
     opened = chromium.open(page)
     curve = opened.locator("[id='figure_toy_task-curve-1']")
-    button = opened.get_by_role("button", name="two", exact=True)
+    button = opened.locator("figure", has=curve).get_by_role("button", name="two", exact=True)
     assert curve.is_visible()
     button.focus()
     opened.keyboard.press("Enter")

@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 from sentinel_research.record import CellRecord, RunRecord
 from sentinel_research.reporting.architectures.results import cells_of
 from sentinel_research.reporting.numbers import number, with_error
+from sentinel_research.reporting.plots import Line, Panel, Spread, draw_lines
+from sentinel_research.reporting.svg import Drawing
 from sentinel_research.reporting.tables import Cell, Table
-from sentinel_research.statistics import Interval, mean_interval
+from sentinel_research.statistics import Interval, mean_interval, normal_interval
 
 _NONE = Cell("-", kind="number")
 _LARGEST_EXPONENT = 700.0
@@ -114,6 +116,39 @@ def _costs(name: str, reports: list[dict[str, Any]]) -> Iterator[LengthCost]:
     for same in zip(*(report["costs"] for report in reports), strict=True):
         speed = statistics.median(one["tokens_per_second"] for one in same)
         yield LengthCost(name, same[0]["length"], speed, same[0]["cache_bytes"])
+
+
+def draw_positions(found: LongContextResults, synthetic_data: bool) -> Drawing | None:
+    """Draw the perplexity of every model by position; None if nothing is finite.
+
+    Args:
+        found: The results of a run.
+        synthetic_data: Whether to mark the figure.
+    """
+    points: dict[str, list[tuple[float, Spread]]] = {}
+    for one in found.buckets:
+        if one.mean is None or one.mean > _LARGEST_EXPONENT:
+            continue
+        ends: tuple[float, float] | None = None
+        if one.interval is not None:
+            ends = (one.interval.low, one.interval.high)
+        elif one.stderr is not None:
+            found_interval = normal_interval(one.mean, one.stderr)
+            ends = (found_interval.low, found_interval.high)
+        inside = ends is not None and max(ends) < _LARGEST_EXPONENT
+        spread = Spread(math.exp(one.mean), *(map(math.exp, ends) if ends and inside else ()))
+        points.setdefault(one.model, []).append((float(one.stop), spread))
+    if not points:
+        return None
+    lines = tuple(Line(model, tuple(own)) for model, own in points.items())
+    return draw_lines(
+        [Panel("perplexity of the tokens up to a position, from the one before", lines)],
+        name="positions",
+        title="Perplexity by position",
+        across="position",
+        synthetic_data=synthetic_data,
+        is_log=True,
+    )
 
 
 def positions_table(found: LongContextResults) -> Table:

@@ -2,6 +2,11 @@
 
 from sentinel_research.record import RunRecord
 from sentinel_research.reporting.architectures import long_context, tables
+from sentinel_research.reporting.architectures.figures import (
+    draw_costs,
+    draw_learning,
+    draw_results,
+)
 from sentinel_research.reporting.architectures.results import (
     TaskResults,
     control_of,
@@ -58,7 +63,8 @@ def _results(record: RunRecord, found: TaskResults) -> Part:
         for one in short
     )
     title = f"Results on {found.task}"
-    return Part(f"results-{found.task}", title, table, None, notes, absent, found.results)
+    figure = draw_results(found, record.synthetic_data)
+    return Part(f"results-{found.task}", title, table, figure, notes, absent, found.results)
 
 
 def _differences(record: RunRecord, found: TaskResults) -> Part:
@@ -82,9 +88,18 @@ def _long_context(record: RunRecord) -> tuple[Part, ...]:
     positions, costs = long_context.positions_table(found), long_context.costs_table(found)
     covered, timed = long_context.explain_long_context(record)
     absent = long_context.explain_absent(found)
+    figure = long_context.draw_positions(found, record.synthetic_data)
     return (
-        Part("long-context", "Long context", positions, None, (covered,), absent, found),
-        Part("long-context-cost", "Cost by length", costs, None, (timed,), "", found.costs),
+        Part("long-context", "Long context", positions, figure, (covered,), absent, found),
+        Part(
+            "long-context-cost",
+            "Cost by length",
+            costs,
+            draw_costs(found.costs, record.synthetic_data),
+            (timed,),
+            "",
+            found.costs,
+        ),
     )
 
 
@@ -97,4 +112,5 @@ def _models(record: RunRecord) -> Part:
 def _training(record: RunRecord) -> Part:
     table = tables.training_table(record)
     rates = (record.comparison or {})["learning_rates"]
-    return Part("training", "Training", table, None, (_TRAINING_NOTE,), "", rates)
+    figure = draw_learning(record)
+    return Part("training", "Training", table, figure, (_TRAINING_NOTE,), "", rates)

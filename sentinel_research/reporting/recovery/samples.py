@@ -54,10 +54,7 @@ def samples_table(record: RunRecord, samples: tuple[Sample, ...]) -> Table:
         record: The run.
         samples: Its texts.
     """
-    cells = recovered_cells(record)
-    first = min(seed_of(cell) for cell in cells)
-    names = {name_of(cell) for cell in cells if seed_of(cell) == first}
-    shown = [one for one in samples if one.recovery in names][:MAX_SAMPLES]
+    shown = first_seed(record, samples)[:MAX_SAMPLES]
     rows = tuple(
         (
             Cell(one.recovery),
@@ -69,6 +66,14 @@ def samples_table(record: RunRecord, samples: tuple[Sample, ...]) -> Table:
         for one in shown
     )
     return Table(("recovery", "phase", "step", "prompt", "text"), rows)
+
+
+def first_seed(record: RunRecord, samples: tuple[Sample, ...]) -> list[Sample]:
+    """The texts of every recovery's first seed."""
+    cells = recovered_cells(record)
+    first = min(seed_of(cell) for cell in cells)
+    names = {name_of(cell) for cell in cells if seed_of(cell) == first}
+    return [one for one in samples if one.recovery in names]
 
 
 def mask_history(cell: CellRecord) -> list[tuple[int, float]]:

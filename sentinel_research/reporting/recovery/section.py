@@ -1,8 +1,10 @@
 """The parts of a report about recovery, each with its numbers or with why there are none.
 
 In `report.json` under `recovery`: `results-TASK`, `claim-TASK`, `against-full-TASK`,
-`against-random-TASK`, `losses`, `masks`, `samples`, `costs`, `not-recovered`.
+`against-random-TASK`, `losses`, `masks`, `samples`, `text`, `costs`, `not-recovered`.
 """
+
+from typing import Any
 
 from sentinel_research.record import RunRecord
 from sentinel_research.reporting.criteria import Part
@@ -26,7 +28,13 @@ from sentinel_research.reporting.recovery.results import (
     recovered_cells,
     task_recoveries,
 )
-from sentinel_research.reporting.recovery.samples import list_samples, samples_table
+from sentinel_research.reporting.recovery.samples import (
+    Sample,
+    first_seed,
+    list_samples,
+    samples_table,
+)
+from sentinel_research.reporting.text_steps import NOTE, draw_text_quality
 
 _REGAINED_NOTE = (
     "Regained: the mean gain over the mean loss of quality, (before - after) / (before - "
@@ -203,7 +211,25 @@ def _samples(record: RunRecord) -> tuple[Part, ...]:
     note = (
         f"{len(table.rows):,} of {len(samples):,} texts, of the first seed; all are in report.json."
     )
-    return (Part("samples", "Texts written during recovery", table, None, (note,), "", samples),)
+    return (
+        Part("samples", "Texts written during recovery", table, None, (note,), "", samples),
+        *_variety(record, samples),
+    )
+
+
+def _variety(record: RunRecord, samples: tuple[Sample, ...]) -> tuple[Part, ...]:
+    written: dict[str, list[dict[str, Any]]] = {}
+    shown = first_seed(record, samples)
+    phased = {one.recovery for one in shown if len({o.phase for o in shown}) > 1}
+    for one in shown:
+        # steps begin again in every phase
+        name = f"{one.recovery}, {one.phase}" if one.recovery in phased else one.recovery
+        written.setdefault(name, []).append(one._asdict())
+    figure = draw_text_quality(written, "recovery_text", record.synthetic_data)
+    if figure is None:
+        return ()
+    title = "Variety of text during recovery"
+    return (Part("text", title, None, figure, (NOTE,), "", None),)
 
 
 def _costs(record: RunRecord) -> Part:
