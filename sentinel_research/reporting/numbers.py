@@ -1,8 +1,10 @@
 """How numbers are printed: as many digits as their uncertainty supports, and no more."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+MOST_VALUES = 1000
+"""Of a figure: more cannot be told apart, and make a page slow."""
 _LEAST_DECIMALS, _MOST_DECIMALS = 0, 6
 
 
@@ -87,3 +89,28 @@ def p_value(value: float) -> str:
         ('0.048', '0.500', '1.2e-07')
     """
     return f"{value:.3f}" if value >= 0.1 else f"{value:#.2g}"
+
+
+def some(names: Sequence[str], most: int = 20) -> str:
+    """The first of many names, and how many more there are.
+
+    Example:
+        >>> some(["a", "b", "c"], most=2), some(["a", "b"])
+        ('a, b and 1 more', 'a, b')
+    """
+    shown = ", ".join(names[:most])
+    return f"{shown} and {len(names) - most:,} more" if len(names) > most else shown
+
+
+def too_many(amount: int, noun: str) -> str:
+    """Why a figure of so many things is not drawn; empty for a figure that can be.
+
+    Example:
+        >>> too_many(20_000, "value")
+        '20,000 values cannot be told apart in a figure, which has 1,000 at most'
+        >>> too_many(1000, "value")
+        ''
+    """
+    if amount <= MOST_VALUES:
+        return ""
+    return f"{quantity(amount, noun)} cannot be told apart in a figure, which has 1,000 at most"

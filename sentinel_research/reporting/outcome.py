@@ -2,7 +2,7 @@
 
 from sentinel_research.record import RunRecord
 from sentinel_research.reporting.estimates import Group
-from sentinel_research.reporting.numbers import quantity
+from sentinel_research.reporting.numbers import quantity, some
 
 
 def compares_models(record: RunRecord) -> bool:
@@ -28,13 +28,13 @@ def list_problems(record: RunRecord, groups: list[Group]) -> list[str]:
         problems.append("The run is not finished: the numbers below are what it has so far.")
     failed = [cell.id for cell in record.cells if cell.status == "failed"]
     if failed:
-        problems.append(f"{quantity(len(failed), 'cell')} failed: {', '.join(failed)}")
+        problems.append(f"{quantity(len(failed), 'cell')} failed: {some(failed)}")
     begun = [cell.id for cell in record.cells if cell.status == "started"]
     if begun:
-        problems.append(f"{quantity(len(begun), 'cell')} not finished: {', '.join(begun)}")
+        problems.append(f"{quantity(len(begun), 'cell')} not finished: {some(begun)}")
     absent = [group.name for group in groups if not group.cells]
     if absent:
-        problems.append(f"Not run: {', '.join(absent)}")
+        problems.append(f"Not run: {some(absent)}")
     problems += [f"Check failed: {check.name} ({check.detail})" for check in record.failed_checks()]
     return problems
 

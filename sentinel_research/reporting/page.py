@@ -10,7 +10,7 @@ from sentinel_research.record import RECORD_FILE, RunRecord
 from sentinel_research.reporting import tables
 from sentinel_research.reporting.architectures import compare_architectures, long_context
 from sentinel_research.reporting.criteria import Part, compare_criteria, compare_on_task
-from sentinel_research.reporting.criteria.panels import draw_panels
+from sentinel_research.reporting.criteria.panels import MOST_PANELS, draw_panels
 from sentinel_research.reporting.curves import TaskCurves, explain_intervals, task_curves
 from sentinel_research.reporting.downstream import compare_downstream
 from sentinel_research.reporting.estimates import (
@@ -26,7 +26,7 @@ from sentinel_research.reporting.estimates import (
 from sentinel_research.reporting.figures import draw_curves, is_crowded
 from sentinel_research.reporting.generation import compare_generations
 from sentinel_research.reporting.losses import draw_losses
-from sentinel_research.reporting.numbers import number
+from sentinel_research.reporting.numbers import number, too_many
 from sentinel_research.reporting.outcome import compares_models, list_problems, verdict
 from sentinel_research.reporting.recovery import compare_recoveries
 from sentinel_research.reporting.shortfalls import explain_shortfalls
@@ -216,10 +216,14 @@ def _task_section(record: RunRecord, groups: list[Group], task: str) -> TaskSect
         return TaskSection(task, None, None, nothing, (), (), floor, None, (), None, None)
     curves = task_curves(record, groups, task, metrics[0])
     missing = [explain_missing(group, task, metrics[0]) for group in groups]
-    figure, panels, no_figure = None, None, ""
-    if curves.curves:
+    figure, panels = None, None
+    no_figure = too_many(len(curves.estimates()), "value")
+    if no_figure:
+        no_figure = f"Not drawn: {no_figure}. The table and report.json have them."
+    elif curves.curves:
         figure = draw_curves(curves, record.synthetic_data)
-        if is_crowded(curves):
+        shares = {point.fraction for curve in curves.curves for point in curve.points}
+        if is_crowded(curves) and len(shares) <= MOST_PANELS:
             panels = draw_panels(curves, record.synthetic_data)
     else:
         no_figure = "The recipe prunes nothing, so there is no curve to draw."

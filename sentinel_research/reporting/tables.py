@@ -14,7 +14,7 @@ from sentinel_research.reporting.estimates import (
     explain_missing,
     measured,
 )
-from sentinel_research.reporting.numbers import counts, fraction, number, with_error
+from sentinel_research.reporting.numbers import counts, fraction, number, some, with_error
 
 _HASH = re.compile(r"((?:sha256[:-])?[0-9a-f]{12})[0-9a-f]{4,}")
 _DATASET_COLUMNS = ("source", "id", "repo_id", "config", "split", "revision", "files")
@@ -233,7 +233,7 @@ def not_measured_table(record: RunRecord) -> Table:
         (
             Cell(metric),
             Cell(reason),
-            Cell("all" if len(found) == num_evaluated else ", ".join(found)),
+            Cell("all" if len(found) == num_evaluated else some(found)),
         )
         for (metric, reason), found in cells.items()
     ]

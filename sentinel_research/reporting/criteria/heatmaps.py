@@ -29,6 +29,9 @@ from sentinel_research.reporting.tables import Cell, Table
 
 _LEVELS = 21
 _MAX_UNITS_PER_LAYER = 64
+# squares that say their values: ten of them take more room than their figure
+_MOST_SAYING = 8_000
+_MOST_SQUARES = 25_000
 _PANELS_PER_ROW = 4
 # where black and white can be read alike: both have a contrast of 4.6 to it
 _MIDDLE_LUMINANCE = 0.179
@@ -73,11 +76,12 @@ def draw_importance(scores: dict[str, list[Scores]], synthetic_data: bool) -> Dr
         synthetic_data: Whether to mark the figure.
 
     Returns:
-        The figure; None if layers have too many units to be seen, or units are of several kinds.
+        The figure; None if there are too many units to be seen, or units are of several kinds.
     """
     grids = {scorer: rank_grid(draws) for scorer, draws in scores.items()}
     known = {scorer: grid for scorer, grid in grids.items() if grid is not None}
-    if not known:
+    num_squares = sum(grid.size for grid in known.values())
+    if not known or num_squares > _MOST_SQUARES:
         return None
     num_rows = math.ceil(len(known) / _PANELS_PER_ROW)
     kind = next(iter(next(iter(scores.values()))[0].importance)).kind
@@ -92,7 +96,8 @@ def draw_importance(scores: dict[str, list[Scores]], synthetic_data: bool) -> Dr
             axes = panels.flat[index]
             drawn = _colour(axes, grid, _colours("viridis"), 0.0, 1.0)
             drawn.set_gid(f"importance-{index}")
-            labels[f"importance-{index}"] = _squares(scorer, kind, grid, scores[scorer])
+            if num_squares <= _MOST_SAYING:
+                labels[f"importance-{index}"] = _squares(scorer, kind, grid, scores[scorer])
             axes.set_title(printable(scorer), fontsize=9)
             axes.set_xticks([])
             axes.set_yticks([0.5, len(grid) - 0.5], ["0", str(len(grid) - 1)], fontsize=8)

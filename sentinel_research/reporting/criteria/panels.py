@@ -27,6 +27,8 @@ from sentinel_research.reporting.svg import (
 
 _COLOUR = "#2a86c8"
 _WIDTH_INCHES = 8.0
+MOST_PANELS = 8
+"""Side by side: more leave no room for their numbers."""
 
 
 def draw_panels(curves: TaskCurves, synthetic_data: bool) -> Drawing:

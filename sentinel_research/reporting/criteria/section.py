@@ -121,7 +121,7 @@ def _importance(scores: dict[str, list[Scores]], synthetic_data: bool) -> Part:
     key, title = "importance", "Importance of units"
     figure = draw_importance(scores, synthetic_data) if scores else None
     if figure is None:
-        why = "layers are too wide to be seen, or units of several kinds were ranked together"
+        why = "there are too many units to be seen, or units of several kinds were ranked together"
         return _absent(key, title, why if scores else _NO_SCORES)
     notes = ("Rank among all units, mean over draws; the scores themselves are in record.json.",)
     return Part(key, title, None, figure, notes, "", None)

@@ -10,7 +10,7 @@ from sentinel_research.record import RunRecord
 from sentinel_research.reporting.criteria import Part
 from sentinel_research.reporting.differences import explain_differences
 from sentinel_research.reporting.estimates import list_tasks
-from sentinel_research.reporting.numbers import quantity
+from sentinel_research.reporting.numbers import quantity, too_many
 from sentinel_research.reporting.recovery import tables
 from sentinel_research.reporting.recovery.claim import check_claim, claim_in_words
 from sentinel_research.reporting.recovery.comparisons import (
@@ -189,6 +189,10 @@ def _compared(
 
 def _losses(record: RunRecord, recoveries: list[str]) -> Part:
     key, title = "losses", "Losses during recovery"
+    why = too_many(len(recovered_cells(record)), "cell")
+    if why:
+        absent = f"Not drawn: {why}. Their losses are in record.json."
+        return Part(key, title, None, None, (), absent, None)
     figure = draw_losses(record, recoveries, record.synthetic_data)
     if figure is None:
         return Part(key, title, None, None, (), "Not drawn: no loss was recorded.", None)
@@ -196,6 +200,8 @@ def _losses(record: RunRecord, recoveries: list[str]) -> Part:
 
 
 def _masks(record: RunRecord, recoveries: list[str]) -> tuple[Part, ...]:
+    if too_many(len(recovered_cells(record)), "cell"):
+        return ()
     figure = draw_masks(record, recoveries, record.synthetic_data)
     if figure is None:
         return ()

@@ -26,12 +26,12 @@ def present_study(record: RunRecord, groups: list[Group]) -> tuple[Part, ...]:
     Returns:
         The parts; none if the recipe asks for no study.
     """
-    # a module of floor 4 that itself reads reports' terms
-    from sentinel_research.studies.schema import BreakPoints, Specialisation, Transfer
-
     asked = record.recipe.get("study")
     if asked is None:
         return ()
+    # a module of floor 4 that itself reads reports' terms, and loads datasets for three seconds
+    from sentinel_research.studies.schema import BreakPoints, Specialisation, Transfer
+
     kind = asked["kind"]
     if kind == "importance":
         return importance_parts(groups)

@@ -3,6 +3,7 @@
 from sentinel_research.record import RunRecord
 from sentinel_research.reporting.criteria import Part
 from sentinel_research.reporting.estimates import Group, list_tasks
+from sentinel_research.reporting.numbers import too_many
 from sentinel_research.reporting.outcome import compares_models
 from sentinel_research.reporting.tables import Cell, Table
 from sentinel_research.reporting.tradeoffs.fronts import fronts, improvement
@@ -22,6 +23,10 @@ def weigh(record: RunRecord, groups: list[Group]) -> tuple[Part, ...]:
     """
     if compares_models(record) or not any(group.cells for group in groups if not group.is_dense):
         return ()
+    why = too_many(len(groups), "group")
+    if why:
+        ask = "the table and report.json have them; a run of fewer fractions or scorers is drawn"
+        return (_not_drawn([Lack("all figures of trade-offs", why, ask)]),)
     tasks = [found for task in list_tasks(record) if (found := measure(record, groups, task))]
     lacks: list[Lack] = []
     parts: list[Part] = []
