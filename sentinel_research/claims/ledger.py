@@ -72,12 +72,7 @@ def render_json(ledger: Ledger) -> str:
 
 def render_markdown(ledger: Ledger) -> str:
     """The ledger for people: counts, questions with their answers, then claim by claim."""
-    counts = [
-        f"{sum(one.verdict == verdict for one in ledger.entries)} {verdict}"
-        for verdict in _VERDICTS
-    ]
-    lines = ["# Claims", "", f"{quantity(len(ledger.entries), 'claim')}: {', '.join(counts)}.", ""]
-    lines += [_HOW, ""]
+    lines = ["# Claims", "", counts_in_words(ledger), "", HOW, ""]
     if ledger.questions:
         lines += ["## Questions", ""]
     for question in ledger.questions:
@@ -88,7 +83,16 @@ def render_markdown(ledger: Ledger) -> str:
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-_HOW = (
+def counts_in_words(ledger: Ledger) -> str:
+    """How many claims there are, by verdict."""
+    counts = [
+        f"{sum(one.verdict == verdict for one in ledger.entries)} {verdict}"
+        for verdict in _VERDICTS
+    ]
+    return f"{quantity(len(ledger.entries), 'claim')}: {', '.join(counts)}."
+
+
+HOW = (
     "A claim is supported where the whole interval of every quantity lies in the region in which "
     "it holds, refuted where the whole interval of one lies outside, and inconclusive otherwise; "
     "the intervals of one claim cover all its quantities at once with 95 percent, as far as the "

@@ -186,12 +186,12 @@ def ls(kind: Kind) -> int:
 
 @app.command
 def report(folder: Path) -> int:
-    """Write report.html and report.md of a run folder again.
+    """Write report.html, report.md and report.json of a run or a sweep again.
 
     Parameters
     ----------
     folder
-        A folder written by `sentinel run`.
+        A folder written by `sentinel run`; of a sweep, all of its models or one of them.
     """
     from sentinel_research.reporting import report as write_report
 

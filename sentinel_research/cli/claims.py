@@ -90,7 +90,9 @@ def check(
 def report(
     *,
     folder: Path = DEFAULT_FOLDER,
-    format_: Annotated[Literal["markdown", "json"], Parameter(name="--format")] = "markdown",
+    format_: Annotated[
+        Literal["markdown", "json", "html"], Parameter(name="--format")
+    ] = "markdown",
     output: Path | None = None,
 ) -> int:
     """Every claim with its verdict, its intervals and its evidence, and the questions they answer.
@@ -100,7 +102,7 @@ def report(
     folder
         Folder of baselines, with `claims` in it.
     format_
-        markdown or json.
+        markdown, json, or html: one file that opens from disk.
     output
         File to write; stdout by default.
     """
@@ -108,7 +110,13 @@ def report(
     from sentinel_research.files import write_atomically
 
     ledger = read_ledger(folder)
-    text = render_json(ledger) if format_ == "json" else render_markdown(ledger)
+    if format_ == "html":
+        from sentinel_research.claims.page import ledger_page
+        from sentinel_research.reporting.render import render_html
+
+        text = render_html(ledger_page(ledger))
+    else:
+        text = render_json(ledger) if format_ == "json" else render_markdown(ledger)
     if output is None:
         print(text, end="")
     else:

@@ -16,7 +16,9 @@ _DEFAULT = JudgementSpec()
 def compare(
     *records: str,
     spec: Annotated[JudgementSpec, PUBLISHED] = _DEFAULT,
-    format_: Annotated[Literal["text", "markdown", "json"], Parameter(name="--format")] = "text",
+    format_: Annotated[
+        Literal["text", "markdown", "json", "html"], Parameter(name="--format")
+    ] = "text",
     output: Path | None = None,
     fail_on: Annotated[Literal["worse"] | None, Parameter(name=["--fail-on", "--fail_on"])] = None,
 ) -> int:
@@ -29,7 +31,7 @@ def compare(
     records
         Run folders, or FOLDER:CELL; without CELL the only measured cell, or cells of equal names.
     format_
-        text, markdown or json.
+        text, markdown, json, or html: one file that opens from disk.
     output
         Write there instead of to stdout.
     fail_on

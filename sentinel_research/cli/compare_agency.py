@@ -26,8 +26,8 @@ def compare_agency(
 
     Five arms: dense, masked, agency with the same heads withdrawn, removed, and random masks.
     Perplexity, diversity and repetition, tokens per second, first token and memory go with
-    intervals and verdicts to OUTPUT_DIR/results.json, .csv, .md and figures. The same command
-    resumes.
+    intervals and verdicts to OUTPUT_DIR/results.json, .csv, .md and .html, and figures. The same
+    command resumes.
 
     Parameters
     ----------

@@ -111,8 +111,8 @@ def profile(
     seed
         Of the random prompt, and of optuna.
     output
-        Folder for profile.json and profile.md, and for the plan and the model of a target; the
-        same command goes on where it was stopped. Without it the JSON goes to stdout.
+        Folder for profile.json, profile.md and profile.html, and for the plan and the model of a
+        target; the same command goes on where it was stopped. Without it the JSON goes to stdout.
     """
     from sentinel_research.process import prepare_process
 
@@ -199,8 +199,10 @@ def _spec(given: dict[str, Any]) -> "ProfileSpec":
 
 def _carry_out(spec: "ProfileSpec", output: Path | None, told: Hushed) -> int:
     from sentinel_research.files import write_atomically
+    from sentinel_research.profiling.page import profile_page
     from sentinel_research.profiling.run import MARKDOWN, profile
     from sentinel_research.profiling.show import to_markdown, verdict
+    from sentinel_research.reporting.document import write_document
 
     def say(part: str) -> None:
         if not told.quiet:
@@ -213,6 +215,7 @@ def _carry_out(spec: "ProfileSpec", output: Path | None, told: Hushed) -> int:
         print(report.model_dump_json(indent=1))
     else:
         write_atomically(output / MARKDOWN, text)
+        write_document(profile_page(report), output, "profile", markdown=False)
         print(output)
     if report.target is None or (report.target.best and report.target.best.reaches):
         return 0

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sentinel_research.compare_agency.figures import draw_all
+from sentinel_research.compare_agency.page import agency_page
 from sentinel_research.compare_agency.points import Source, arm_of, folder_of
 from sentinel_research.compare_agency.request import AgencyComparisonRequest
 from sentinel_research.compare_agency.schema import AgencyResults, Contrast, Point
@@ -14,6 +15,7 @@ from sentinel_research.evaluation.generation import CONTINUATIONS_FILE
 from sentinel_research.files import create_folder, write_atomically
 from sentinel_research.record import RunRecord
 from sentinel_research.reporting.numbers import number, p_value
+from sentinel_research.reporting.render import render_html
 
 RESULTS_FILE = "results.json"
 OUTPUTS_FILE = "outputs.jsonl"
@@ -39,6 +41,7 @@ def write_files(
         RESULTS_FILE: results.model_dump_json(indent=1) + "\n",
         "results.csv": _table(results),
         "results.md": markdown(results, [one.file_name for one in drawings]),
+        "results.html": render_html(agency_page(results, drawings)),
     }
     if request.save_outputs:
         contents[OUTPUTS_FILE] = "".join(_outputs(request, records))

@@ -80,6 +80,7 @@ def judge_family(family: Sequence[Asked], spec: JudgementSpec) -> Comparison:
     adjusted = iter(adjust(counted, spec))
     return Comparison(
         spec=spec,
+        synthetic_data=any(subject.record.synthetic_data for one in family for subject in one.pair),
         num_tests=len(counted),
         other_metrics=other_metrics(family),
         findings=[

@@ -9,10 +9,11 @@ from typing import Any, Literal
 from sentinel_research.judgement.schema import Comparison, Evidence, Finding
 from sentinel_research.reporting.differences import Verdict
 from sentinel_research.reporting.numbers import number, p_value, quantity
-from sentinel_research.reporting.render import escape_markdown, markdown_table
+from sentinel_research.reporting.render import escape_markdown, markdown_table, render_html
 from sentinel_research.reporting.tables import Cell, Table
+from sentinel_research.visible import visible
 
-Format = Literal["text", "markdown", "json"]
+Format = Literal["text", "markdown", "json", "html"]
 WIDTH = 80
 """Columns of text that does not go to a terminal."""
 _NAME = 24
@@ -44,6 +45,10 @@ def render(comparison: Comparison, form: Format) -> str:
         return comparison.model_dump_json(indent=1) + "\n"
     if form == "markdown":
         return _markdown(comparison)
+    if form == "html":
+        from sentinel_research.judgement.page import comparison_page
+
+        return render_html(comparison_page(comparison))
     stream = StringIO()
     print_text(comparison, stream, width=WIDTH)
     return stream.getvalue()
@@ -62,13 +67,14 @@ def print_text(comparison: Comparison, stream: Any, width: int | None = None) ->
     if width is None and not stream.isatty():
         width = WIDTH
     console = Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
-    for (first, second), findings in _by_pair(comparison):
-        console.print(f"A  {first} (reference)", soft_wrap=True)
-        console.print(f"B  {second}", soft_wrap=True)
+    for (first, second), findings in by_pair(comparison):
+        console.print(visible(f"A  {first} (reference)"), soft_wrap=True)
+        console.print(visible(f"B  {second}"), soft_wrap=True)
         console.print(_rich_table(findings))
         for finding in findings:
             if finding.reason:
-                console.print(f"{finding.task}/{_label(finding)}: {finding.reason}")
+                said = f"{finding.task}/{label_of(finding)}: {finding.reason}"
+                console.print(visible(said))
         console.print()
     for note in notes(comparison):
         console.print(note)
@@ -104,12 +110,14 @@ def notes(comparison: Comparison) -> list[str]:
     return found
 
 
-def _by_pair(comparison: Comparison) -> Iterator[tuple[tuple[str, str], list[Finding]]]:
+def by_pair(comparison: Comparison) -> Iterator[tuple[tuple[str, str], list[Finding]]]:
+    """The findings of every pair, the reference first."""
     for names, found in groupby(comparison.findings, lambda one: (one.first, one.second)):
         yield names, list(found)
 
 
-def _label(finding: Finding) -> str:
+def label_of(finding: Finding) -> str:
+    """The metric, with lm-eval's filter if there is one."""
     return finding.metric if finding.filter == "none" else f"{finding.metric} ({finding.filter})"
 
 
@@ -118,7 +126,7 @@ def _rich_table(findings: list[Finding]) -> Any:
     from rich.text import Text
 
     table = RichTable(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    longest = max(len(name) for one in findings for name in (one.task, _label(one)))
+    longest = max(len(name) for one in findings for name in (one.task, label_of(one)))
     # names that leave room for the numbers are kept whole, as they are to be typed again
     table.add_column("task\nmetric\n", overflow="fold", no_wrap=longest <= _NAME)
     for header in (
@@ -131,7 +139,7 @@ def _rich_table(findings: list[Finding]) -> Any:
         table.add_column(header, overflow="fold")
     for one in findings:
         verdict = Text(one.verdict, style=_STYLES.get(one.verdict, ""))
-        name = f"{one.task}\n{_label(one)}"
+        name = visible(f"{one.task}\n{label_of(one)}")
         if one.evidence is None:
             table.add_row(Text(name), "-", "-", "-", "-", verdict)
             continue
@@ -163,11 +171,11 @@ def _detectable(found: Evidence) -> str:
 
 def _markdown(comparison: Comparison) -> str:
     parts = []
-    for (first, second), findings in _by_pair(comparison):
+    for (first, second), findings in by_pair(comparison):
         parts.append(f"**{escape_markdown(second)}** (B) against **{escape_markdown(first)}** (A)")
-        parts.append(markdown_table(Table(_HEADERS, tuple(map(_row, findings)))))
+        parts.append(markdown_table(findings_table(findings)))
         reasons = [
-            f"- {escape_markdown(f'{one.task}/{_label(one)}: {one.reason}')}"
+            f"- {escape_markdown(f'{one.task}/{label_of(one)}: {one.reason}')}"
             for one in findings
             if one.reason
         ]
@@ -176,9 +184,14 @@ def _markdown(comparison: Comparison) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def findings_table(findings: list[Finding]) -> Table:
+    """A row per finding, without the names of its pair."""
+    return Table(_HEADERS, tuple(map(_row, findings)))
+
+
 def _row(one: Finding) -> tuple[Cell, ...]:
     kind: Any = {"better": "good", "worse": "bad"}.get(one.verdict, "text")
-    names, verdict = (Cell(one.task), Cell(_label(one))), Cell(one.verdict, kind=kind)
+    names, verdict = (Cell(one.task), Cell(label_of(one))), Cell(one.verdict, kind=kind)
     found = one.evidence
     if found is None:
         return (*names, *[Cell("-", kind="number")] * 6, verdict, *[Cell("-")] * 3)

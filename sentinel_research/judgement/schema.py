@@ -96,6 +96,8 @@ class Comparison(_Part):
     """Version of this layout."""
     spec: JudgementSpec
     """What was asked for."""
+    synthetic_data: bool = False
+    """Whether a number was measured on the package's synthetic language."""
     num_tests: int
     """Size of the family that the correction is for: all comparisons that were asked for less
     those that were refused; identical results count, with a p of 1."""

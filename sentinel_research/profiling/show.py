@@ -1,6 +1,6 @@
 """A profile in Markdown, which is what the terminal shows too."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from sentinel_research.bench.show import lines_of
 from sentinel_research.cost.schema import CostReport, PhaseCost
@@ -8,6 +8,7 @@ from sentinel_research.profiling.run import in_words
 from sentinel_research.profiling.schema import Profiled, ProfileReport, TargetPart
 from sentinel_research.reporting.render import markdown_table
 from sentinel_research.reporting.tables import Cell, Table
+from sentinel_research.specs.profile import TargetSpec
 from sentinel_research.timing import Median
 
 _MEGA = 1e6
@@ -23,7 +24,7 @@ def to_markdown(report: ProfileReport) -> str:
         differences = ", ".join(f"level {k}: {v:.1e}" for k, v in part.largest_difference.items())
         lines += [f"## Optimisation levels of {part.combination.name}", ""]
         lines += [*_models(part.rows), f"Largest difference of a logit from level 0: {differences}"]
-        lines += ["", *_between(part.between), ""]
+        lines += ["", *_lines(between_table(part.between)), ""]
     if report.integration is not None:
         lines += ["## Integration points", "", *_models(report.integration)]
     if report.attention is not None:
@@ -37,27 +38,39 @@ def to_markdown(report: ProfileReport) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    cells = tuple(
+def _table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    cells = (
         tuple(Cell(text, kind="number" if at else "text") for at, text in enumerate(row))
         for row in rows
     )
-    return [str(markdown_table(Table(tuple(headers), cells))), ""]
+    return Table(tuple(headers), tuple(cells))
+
+
+def _lines(table: Table) -> list[str]:
+    return [str(markdown_table(table)), ""]
 
 
 def _models(rows: Sequence[Profiled]) -> list[str]:
-    """Sizes and speeds, a row for each model, phase and batch size."""
-    sizes = _table(
+    """Sizes and speeds, and under which conditions."""
+    return [*_lines(sizes_table(rows)), *_lines(speeds_table(rows)), conditions(rows[0].cost), ""]
+
+
+def sizes_table(rows: Sequence[Profiled]) -> Table:
+    """A row for each model: what it takes, and what it lost."""
+    return _table(
         ("model", "parameters, M", "outside embeddings, M", "weights, MB", "cache, kB per token",
          "cache, kB fixed", "peak, MB", "load, s", "loss"),
         (_size(row) for row in rows),
     )  # fmt: skip
-    speeds = _table(
+
+
+def speeds_table(rows: Sequence[Profiled]) -> Table:
+    """A row for each model, phase and batch size."""
+    return _table(
         ("model", "phase", "batch", "ms", "tokens per s", "times as fast", "arithmetic allows",
          "FLOPs", "bytes"),
         (_speed(row.cost, phase) for row in rows for phase in row.cost.phases),
     )  # fmt: skip
-    return [*sizes, *speeds, _conditions(rows[0].cost), ""]
 
 
 def _size(row: Profiled) -> list[str]:
@@ -100,7 +113,8 @@ def _spread(one: Median) -> str:
     return f"{one.median:.3g} [{one.low:.3g}, {one.high:.3g}]"
 
 
-def _conditions(cost: CostReport) -> str:
+def conditions(cost: CostReport) -> str:
+    """Where and how often it was measured."""
     found = cost.conditions
     load = "" if found.load_average is None else f", load {found.load_average:g} before"
     clock = "processor time" if cost.clock == "cpu" else "wall time"
@@ -114,12 +128,18 @@ def _conditions(cost: CostReport) -> str:
 def _details(rows: Sequence[Profiled]) -> list[str]:
     """Where the time of each model goes."""
     found = []
+    for title, table in module_tables(rows):
+        found += [f"{title}:", "", *_lines(table)]
+    return found
+
+
+def module_tables(rows: Sequence[Profiled]) -> Iterator[tuple[str, Table]]:
+    """Where the time of each model goes, phase by phase, with a title."""
     for row in rows:
         for phase in ("prefill", "decode"):
             modules = [one for one in row.cost.modules if one.phase == phase][:_NUM_MODULES]
             if modules:
-                found += [f"Where {phase} of {row.cost.name} spends its time:", ""]
-                found += _table(
+                table = _table(
                     ("module", "class", "calls", "ms", "share"),
                     (
                         (one.path, one.kind, str(one.num_calls), f"{1e3 * one.own_seconds:.3g}",
@@ -127,10 +147,11 @@ def _details(rows: Sequence[Profiled]) -> list[str]:
                         for one in modules
                     ),
                 )  # fmt: skip
-    return found
+                yield f"Where {phase} of {row.cost.name} spends its time", table
 
 
-def _between(between: dict[str, dict[str, Median]]) -> list[str]:
+def between_table(between: dict[str, dict[str, Median]]) -> Table:
+    """How optimisation levels compare with level 0."""
     return _table(
         ("phase", "level", "times as fast as level 0"),
         (
@@ -149,6 +170,11 @@ def _target(part: TargetPart, report: ProfileReport) -> list[str]:
     if part.quality is not None:
         lines.append(f"On other text the best loses {in_words(part.quality)}.")
     lines.append("")
+    return [*lines, *_lines(looks_table(part, asked))]
+
+
+def looks_table(part: TargetPart, asked: TargetSpec) -> Table:
+    """Every combination that a search looked at."""
     rows = []
     for look in part.looks:
         measured = look.measured or {}
@@ -161,7 +187,7 @@ def _target(part: TargetPart, report: ProfileReport) -> list[str]:
             ]
         )
     headers = ["combination", "loss", *(f"{phase}, predicted" for phase in asked.phases)]
-    return [*lines, *_table([*headers, *(f"{p}, measured" for p in asked.phases)], rows)]
+    return _table([*headers, *(f"{p}, measured" for p in asked.phases)], rows)
 
 
 def verdict(report: ProfileReport) -> str:

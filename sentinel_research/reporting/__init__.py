@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sentinel_research.files import write_atomically
-from sentinel_research.record import RunRecord
-from sentinel_research.reporting.export import render_json
+from sentinel_research.record import INDEX_FILE, MODELS_FOLDER, RECORD_FILE, RunRecord
+from sentinel_research.reporting.document import write_document
+from sentinel_research.reporting.export import render_document, render_json
+from sentinel_research.reporting.joined import joined_page, read_models
+from sentinel_research.reporting.joined.results import Swept
 from sentinel_research.reporting.page import build_page
 from sentinel_research.reporting.render import render_html, render_markdown
 from sentinel_research.reporting.terminal import summary
 
-__all__ = ["ReportFiles", "report", "summary"]
+__all__ = ["ReportFiles", "report", "report_sweep", "summary"]
 
 
 class ReportFiles(NamedTuple):
@@ -30,19 +33,51 @@ class ReportFiles(NamedTuple):
 
 
 def report(folder: Path) -> ReportFiles:
-    """Write the report of a run into the run's own folder.
+    """Write the report of a run, or of a sweep and its models, into its own folder.
 
     Args:
-        folder: A folder with a `record.json`; the run may still be going or have failed.
+        folder: A folder with a `record.json`, a sweep's, or one of a sweep's models; what is
+            reported may still be going or have failed.
 
     Returns:
-        The files written.
+        The files written; those of a sweep's models are in their own folders.
 
     Raises:
         UsageError: if the folder holds no record that this version reads.
         SentinelError: if the folder cannot be written.
     """
-    page = build_page(RunRecord.read(folder))
+    swept = read_models(folder)
+    if swept is not None:
+        for name, record in swept.records.items():
+            _report_run(folder / MODELS_FOLDER / name, record)
+        return _report_sweep(folder, swept)
+    return _report_run(folder, RunRecord.read(folder))
+
+
+def report_sweep(folder: Path) -> ReportFiles | None:
+    """Write the joined report of a sweep alone, without those of its models.
+
+    Args:
+        folder: Of the sweep.
+
+    Returns:
+        The files; None if the sweep is of one model, whose report is the sweep's.
+    """
+    swept = read_models(folder)
+    return None if swept is None else _report_sweep(folder, swept)
+
+
+def _report_sweep(folder: Path, swept: Swept) -> ReportFiles:
+    document = joined_page(swept)
+    write_atomically(folder / "report.json", render_document(document))
+    html = write_document(document, folder, "report")
+    return ReportFiles(html, folder / "report.md", folder / "report.json")
+
+
+def _report_run(folder: Path, record: RunRecord) -> ReportFiles:
+    # a sweep's model has an index, and a record for every cell
+    name = RECORD_FILE if (folder / RECORD_FILE).exists() else INDEX_FILE
+    page = build_page(record)._replace(record_file=name)
     for figure in page.figures():
         write_atomically(folder / figure.file_name, figure.svg)
     files = ReportFiles(*(folder / f"report.{suffix}" for suffix in ("html", "md", "json")))

@@ -35,6 +35,8 @@ class Document(NamedTuple):
     sections: tuple[Section, ...]
     source: str
     """Where the numbers are at full precision."""
+    links: tuple[tuple[str, str], ...] = ()
+    """Words and relative address of pages that belong to it."""
 
     def figures(self) -> list[Drawing]:
         """Every figure."""

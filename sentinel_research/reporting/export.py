@@ -17,6 +17,7 @@ from typing import Any
 
 from sentinel_research.reporting.criteria import Part
 from sentinel_research.reporting.curves import TaskCurves
+from sentinel_research.reporting.document import Document
 from sentinel_research.reporting.estimates import DENSE
 from sentinel_research.reporting.numbers import fraction
 from sentinel_research.reporting.page import Page, TaskSection
@@ -43,6 +44,23 @@ def render_json(page: Page) -> str:
         "downstream": {part.key: _part(part) for part in page.downstream},
         "recovery": _measured(page.recovery),
         "generation": _measured(page.generation),
+    }
+    return json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def render_document(document: Document) -> str:
+    """The numbers of a page of parts, by their keys, as strict JSON.
+
+    Args:
+        document: What the page says.
+    """
+    parts = [part for section in document.sections for part in section.parts]
+    content = {
+        "version": _VERSION,
+        "name": document.name,
+        "synthetic_data": document.synthetic_data,
+        "problems": document.problems,
+        "parts": _measured(tuple(part for part in parts if part.numbers is not None)),
     }
     return json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 

@@ -68,6 +68,8 @@ def drawing_style() -> AbstractContextManager[None]:
     return mpl.rc_context(
         {
             "axes.edgecolor": INK,
+            # a tick says its own number, and not what to add to another
+            "axes.formatter.useoffset": False,
             "axes.labelcolor": INK,
             "axes.spines.right": False,
             "axes.spines.top": False,

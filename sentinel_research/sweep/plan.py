@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sentinel_research.cell_plan import PlannedCell, plan_cells
+from sentinel_research.record import MODELS_FOLDER
 from sentinel_research.specs import CalibrationSpec, Recipe
 
-MODELS_FOLDER = "models"
 # of each worker: what the last one still computes alone is a quarter of its share at most
 _BATCHES = 4
 

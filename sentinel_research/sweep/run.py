@@ -15,14 +15,12 @@ from sentinel_research.files import create_folder, write_atomically
 from sentinel_research.inputs import define_inputs
 from sentinel_research.pipeline import conclude, default_folder
 from sentinel_research.progress import Progress, piece, watched
-from sentinel_research.record import RunRecord, now
+from sentinel_research.record import SWEEP_FILE, RunRecord, now
 from sentinel_research.specs import Recipe
 from sentinel_research.sweep.executors import Executor, Finished, InProcess, Order
 from sentinel_research.sweep.plan import Batch, SweptModel, batches, plan_sweep
 from sentinel_research.sweep.store import CellStore
 from sentinel_research.tracking import tracked
-
-SWEEP_FILE = "sweep.json"
 
 
 class Failure(NamedTuple):
@@ -173,6 +171,13 @@ def write_report(folder: Path) -> None:
     report(folder)
 
 
+def write_joined_report(folder: Path) -> None:
+    """Write the report of all models together."""
+    from sentinel_research.reporting import report_sweep
+
+    report_sweep(folder)
+
+
 def _concluded(
     folder: Path,
     models: Mapping[str, SweptModel],
@@ -210,6 +215,10 @@ def _concluded(
                 write_report(model.folder)
             progress.say(f"report: {model.folder / 'report.html'}")
         progress.concluded(joined, model.folder, name)
+    if reports and len(models) > 1:
+        if num_computed or not (folder / "report.html").exists():
+            write_joined_report(folder)
+        progress.say(f"report of all models: {folder / 'report.html'}")
     return Swept(
         folder,
         tuple(model.folder for model in models.values()),

@@ -7,7 +7,9 @@ import pytest
 from sentinel_research.claims import judge, read_claim, write_judgement
 from sentinel_research.claims.evidence import Evidence
 from sentinel_research.claims.ledger import listing, read_ledger, render_json, render_markdown
+from sentinel_research.claims.page import ledger_page
 from sentinel_research.errors import UsageError
+from sentinel_research.reporting.render import render_html
 from tests.claims.conftest import METRIC, Folder, by_name
 
 
@@ -73,3 +75,13 @@ def test_question_about_an_unknown_claim_is_refused(judged: Folder) -> None:
     path.write_text(path.read_text().replace("is-far", "is-fur"))
     with pytest.raises(UsageError, match="no claim 'is-fur'"):
         read_ledger(judged.path)
+
+
+def test_page_has_every_verdict_the_answers_and_the_intervals(judged: Folder) -> None:
+    html = render_html(ledger_page(read_ledger(judged.path)))
+    assert "3 claims: 1 supported, 0 refuted, 0 inconclusive, 2 not measured." in html
+    assert '<td class="good">supported</td>' in html
+    assert "1.01 (95%: 0.9852 to 1.035)" in html
+    assert "What it would need: a rocket." in html
+    assert "see &lt;here&gt;" in html
+    assert "<h3>Is it?</h3>" in html

@@ -53,6 +53,9 @@ def test_prunings_are_put_beside_the_dense_model_and_not_measured_again(
     text = (tmp_path / run.MARKDOWN).read_text()
     assert "| head=0.25,neuron=0.25 | decode |" in text
     assert "None: no interval of a ratio excludes 1." in text
+    html = (tmp_path / "profile.html").read_text()
+    assert "Optimisation levels of head=0.5" in html
+    assert "Leave --no-memory out." in html
     before = (tmp_path / run.JSON).read_bytes()
     monkeypatch.setattr(run, "_MEASURE", {})
     assert main(words) == 0

@@ -6,8 +6,10 @@ import pytest
 
 from sentinel_research.compare_agency.contrasts import contrasts_of
 from sentinel_research.compare_agency.figures import draw_all, radar_shares
+from sentinel_research.compare_agency.page import agency_page
 from sentinel_research.compare_agency.points import Key, Values, points_of
 from sentinel_research.compare_agency.schema import AgencyResults
+from sentinel_research.reporting.render import render_html
 
 _DENSE = {
     "perplexity": 10.0,
@@ -49,14 +51,14 @@ def _results(values: Values, **changes: Any) -> AgencyResults:
 def test_radar_shows_shares_of_the_dense_model_with_more_being_better() -> None:
     shares = dict.fromkeys(("masked", "removed", "random", "agency"), 2.0)
     found = {
-        metric: share
-        for arm, metric, share in radar_shares(_results(_values(shares)))
-        if arm == "agency"
+        one.axis: one.share
+        for one in radar_shares(_results(_values(shares)))
+        if one.arm == "agency"
     }
     assert found == pytest.approx(
         {
-            "tokens_per_second": 2.0,
-            "first_token_ms": 0.5,
+            "tokens per second": 2.0,
+            "first token, ms": 0.5,
             "perplexity": 0.5,
             "distinct-2": 2.0,
             "seq-rep-4": 0.5,
@@ -73,8 +75,7 @@ def test_synthetic_data_is_marked_in_every_figure() -> None:
 
 def test_arm_that_was_not_measured_is_not_drawn() -> None:
     drawings = {one.file_name: one for one in draw_all(_results(_values({"agency": 1.2})))}
-    assert 'id="speed-arm-agency"' in drawings["speed.svg"].svg
-    assert "arm-masked" not in drawings["speed.svg"].svg
+    assert [one.name for one in drawings["speed.svg"].arms] == ["agency", "dense"]
     assert "improvement.svg" not in drawings
 
 
@@ -103,3 +104,12 @@ def test_correction_is_over_all_contrasts_of_the_file() -> None:
     assert len(found) == 3
     smallest = min(found, key=lambda one: one.p_value or 0)
     assert smallest.p_adjusted == pytest.approx(3 * (smallest.p_value or 0))
+
+
+def test_page_has_figures_contrasts_and_what_was_not_measured() -> None:
+    results = _results(_values({"masked": 1.5, "agency": 1.2}), not_measured={"agency": "<gone>"})
+    html = render_html(agency_page(results, draw_all(results)))
+    assert html.count("<figure>") == 7
+    assert "Not measured: agency: &lt;gone&gt;" in html
+    assert "perplexity 12.12 (11.82 to 12.42), first token, ms 24.24" in html
+    assert '<span class="synthetic">synthetic data</span>' in html

@@ -111,7 +111,10 @@ def test_texts_are_kept_with_their_arm(finished: Path) -> None:
 
 def test_files_are_figures_tables_and_numbers(finished: Path) -> None:
     figures = {path.name for path in (finished / "figures").iterdir()}
-    assert figures == {*("speed.svg", "quality.svg", "summary.svg", "improvement.svg", "radar.svg")}
+    names = ("speed", "quality", "summary", "improvement", "radar")
+    names += ("front_first_token_ms", "front_tokens_per_second")
+    assert figures == {f"{name}.svg" for name in names}
+    assert (finished / "results.html").read_text().count("<figure>") == len(names)
     text = (finished / "results.md").read_text()
     assert "Measured on synthetic data." in text
     assert "| masked | 50 % | perplexity |" in text

@@ -234,3 +234,28 @@ def test_json_is_the_schema_and_reads_back(tmp_path: Path) -> None:
     text = render(found, "json")
     assert json.loads(text)["schema_version"] == 1
     assert Comparison.model_validate_json(text) == found
+
+
+def test_html_shows_every_difference_in_percent_of_the_reference_and_every_finding() -> None:
+    worse = EVIDENCE.model_copy(update={"difference": 0.5, "low": 0.25, "high": 1.0})
+    found = _comparison(task="<loss>", higher_is_better=False, verdict="worse", evidence=worse)
+    html = render(found.model_copy(update={"synthetic_data": True}), "html")
+    assert html.count("<!doctype html>") == 1
+    assert "1 comparison: 1 worse." in html
+    # 0.5 of 0.775, turned since lower is better
+    said = "runs/a:random-0.5, &lt;loss&gt;: acc: -64.52 (-129.0 to -32.26)"
+    assert f"<title>{said}</title>" in html
+    assert '<td class="bad">worse</td>' in html
+    assert '<span class="synthetic">synthetic data</span>' in html
+    assert "<loss>" not in html
+
+
+def test_html_without_any_evidence_draws_nothing_and_says_why() -> None:
+    found = _comparison(
+        verdict="not comparable", evidence=None, refusal="window", reason="128 against 64"
+    )
+    html = render(found, "html")
+    assert "<svg" not in html
+    assert "Not drawn: no difference has an interval" in html
+    assert "Nothing could be compared." in html
+    assert "toy_task/acc: 128 against 64" in html

@@ -30,6 +30,7 @@ def test_examples_of_sweeps_run_in_their_order(
     monkeypatch.chdir(tmp_path)
     # figures take most of the time; `sentinel report` draws them below
     monkeypatch.setattr("sentinel_research.sweep.run.write_report", lambda folder: None)
+    monkeypatch.setattr("sentinel_research.sweep.run.write_joined_report", lambda folder: None)
     for name in ("small", "large"):
         save(tiny_model("gpt2", seed=len(name)), byte_tokenizer(), Path("checkpoints", name))
     (recipe,) = _blocks("sweeps.md", "yaml")

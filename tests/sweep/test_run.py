@@ -29,6 +29,7 @@ pytestmark = pytest.mark.xdist_group("sweep")
 def _no_drawings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures take most of the time of a tiny sweep; those of `finished` are drawn."""
     monkeypatch.setattr("sentinel_research.sweep.run.write_report", lambda folder: None)
+    monkeypatch.setattr("sentinel_research.sweep.run.write_joined_report", lambda folder: None)
 
 
 @pytest.fixture
@@ -107,6 +108,14 @@ def test_joined_record_names_the_samples_of_every_cell(finished: Finished) -> No
         (samples,) = cell.evaluation.samples.values()
         assert (folder / samples).is_file()
     assert (folder / "report.html").is_file()
+
+
+def test_all_models_have_one_report_with_links_to_their_own(finished: Finished) -> None:
+    html = (finished.swept.folder / "report.html").read_text()
+    assert "2 models: 10 of 10 cells done." in html
+    for name in ("one", "other"):
+        assert f'<a href="models/{name}/report.html">report of {name}</a>' in html
+    assert (finished.swept.folder / "report.md").is_file()
 
 
 def test_done_cells_are_not_computed_again(finished: Finished, computed: list[str]) -> None:
