@@ -78,7 +78,7 @@ def _prunings(prune: PruneGrid, control_seeds: list[int] | None) -> list[Planned
         {name: plugin.seeded for name, plugin in plugins.items()},
         {name: plugin.calibrated for name, plugin in plugins.items()},
     )
-    return [PlannedCell(_cell_id(spec, plugins[spec.scorer], prune), spec) for spec in specs]
+    return [PlannedCell(_cell_id(spec, plugins.get(spec.scorer), prune), spec) for spec in specs]
 
 
 def _with_control(prune: PruneGrid, seeds: list[int]) -> PruneGrid:
@@ -118,7 +118,7 @@ def _recoveries(recover: RecoverGrid, before: list[PlannedCell]) -> Iterator[Pla
         if cell.prune is None:
             continue
         # a random mask and the training after it are one repetition
-        is_seeded = registry.get("scorers", cell.prune.scorer).seeded
+        is_seeded = not cell.prune.units and registry.get("scorers", cell.prune.scorer).seeded
         seeds = [cell.prune.seed] if is_seeded else recover.seeds
         for spec in recover.specs:
             for seed in seeds:
@@ -138,11 +138,13 @@ def can_score(scorer: str, kinds: Iterable[str]) -> bool:
     return all(_SCORED_AS.get(kind, kind) in units for kind in kinds)
 
 
-def _cell_id(spec: PruneSpec, plugin: registry.Plugin, grid: PruneGrid) -> str:
+def _cell_id(spec: PruneSpec, plugin: registry.Plugin | None, grid: PruneGrid) -> str:
+    """The name of a pruning; named units have no scorer's plugin."""
     from sentinel_research.reporting.numbers import fraction
 
-    seed = f"-seed{spec.seed}" if plugin.seeded else ""
-    repeated = plugin.calibrated and grid.calibration_seeds is not None
+    seed = f"-seed{spec.seed}" if plugin is not None and plugin.seeded else ""
+    calibrated = plugin is not None and plugin.calibrated
+    repeated = calibrated and grid.calibration_seeds is not None
     draw = f"-cal{spec.calibration.seed}" if repeated and spec.calibration else ""
     variant = f"{spec.variant}-" if spec.variant else ""
     return f"{variant}{spec.scorer}-{fraction(spec.fraction)}{seed}{draw}"

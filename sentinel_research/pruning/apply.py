@@ -11,6 +11,7 @@ from sentinel_research.pruning.algebra import transfer
 from sentinel_research.pruning.calibrate import Totals
 from sentinel_research.pruning.compensate import MEAN_OUTPUTS, add_mean_outputs
 from sentinel_research.pruning.gates import mask
+from sentinel_research.pruning.named import named_plan
 from sentinel_research.pruning.plan import PruningPlan
 from sentinel_research.pruning.planning import make_plan
 from sentinel_research.pruning.quantised import quantise_after, quantise_before, scored_grid
@@ -79,8 +80,10 @@ def plan_units(
         UsageError: see `score_units` and `algebra.transfer`; or the plan would remove everything.
     """
     _check_pattern(spec, pattern)
-    scores = scores or score_units(model, spec, calibration)
     structure = structure_of(model.config)
+    if spec.units:
+        return Planned(named_plan(structure, spec), None, None)
+    scores = scores or score_units(model, spec, calibration)
     if spec.granularities[0] in WEIGHT_KINDS:
         return Planned(sparsify(model, spec, scores, calibration, first)[1], None, None)
     if pattern is not None:

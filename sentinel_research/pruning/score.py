@@ -103,7 +103,8 @@ def score_units(
             must hold `needs_of(spec)`, of `quantised.as_scored(model, spec)`.
 
     Returns:
-        The scores. For single weights there are none: they are chosen matrix by matrix.
+        The scores. There are none for units that were named, nor for single weights, which are
+        chosen matrix by matrix.
 
     Raises:
         UsageError: if the scorer or the family is unknown, the model's weights are quantised or not
@@ -113,6 +114,9 @@ def score_units(
     """
     start = time.perf_counter()
     check_layout(model)
+    if spec.units:
+        # they were named, whatever they are worth
+        return Scores({}, None, None, None, None, 0.0)
     model = as_scored(model, spec)
     plugin, needs = get("scorers", spec.scorer), needs_of(spec)
     if not needs:

@@ -231,6 +231,11 @@ def _check(name: str, inputs: RecoveryInputs, spec: PruneSpec) -> None:
             f"{spec.transfer_from}",
             "leave out `prune.transfer_from`, or recover with `full`",
         )
+    if spec.units:
+        raise UsageError(
+            f"`{name}` chooses units while it trains, and `prune.units` names them",
+            "leave out `prune.units`, or recover with `full`",
+        )
     if get("scorers", spec.scorer).solver:
         raise UsageError(
             f"`{name}` asks for scores again and again, and '{spec.scorer}' gives none: it sets "

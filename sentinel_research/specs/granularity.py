@@ -1,4 +1,4 @@
-"""The kinds of unit that a pruning ranks, and which options go with which."""
+"""The kinds of unit that a pruning ranks, and which options go with which or with named units."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from sentinel_research.specs.prune import PruneGrid, PruneSpec
 
 Granularity = Literal["head", "kv_group", "neuron", "attention", "ffn", "layer", "weight", "2:4"]
+MANUAL = "manual"
+"""Stands for the scorer where a person named the units."""
 _PARTS: dict[Granularity, tuple[Granularity, ...]] = {
     "attention": ("head", "kv_group"),
     "ffn": ("neuron",),
@@ -116,3 +118,25 @@ def _check_overlap(spec: "PruneSpec | PruneGrid", kinds: tuple[Granularity, ...]
                     f"{spec.scope}` with `budget: {spec.budget}` would count twice; set `scope: "
                     "global` and `budget: parameters` or `flops`"
                 )
+
+
+def check_units(spec: "PruneSpec | PruneGrid", fractions: Sequence[float]) -> None:
+    """Check what named units need, and what they leave no room for.
+
+    Args:
+        spec: One pruning, or a grid of them.
+        fractions: Of the pruning, or of all.
+
+    Raises:
+        ValueError: for options of a choice that is not made.
+    """
+    if not spec.units:
+        return
+    if len(fractions) != 1 or not fractions[0] or spec.budget != "parameters":
+        raise ValueError(
+            "`units` needs `budget: parameters` and one fraction above 0, the share of the "
+            "parameters of all heads, neurons and blocks that these units are"
+        )
+    for name, default in (("compensate", "none"), ("transfer_from", None)):
+        if getattr(spec, name) != default:
+            raise ValueError(f"`units` names what goes: leave out `{name}: {getattr(spec, name)}`")

@@ -1,15 +1,24 @@
 """One pruning, and the prunings that a recipe compares."""
 
+from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from sentinel_research.specs.base import Spec
-from sentinel_research.specs.granularity import Granularities, Granularity, check_granularity
+from sentinel_research.specs.granularity import (
+    MANUAL,
+    Granularities,
+    Granularity,
+    check_granularity,
+    check_units,
+)
 from sentinel_research.specs.quantise import PruneQuantiseSpec
 
 PruneForm = Literal["remove", "mask", "withdraw"]
+UnitName = Annotated[str, Field(pattern=r"^L\d+([HN]\d+(-\d+)?|\.attention|\.ffn)$")]
+"""`L3H7`, `L3H0-3`, `L3N12-40`, `L3.attention`, `L3.ffn`; ranges with both ends."""
 
 
 class CalibrationSpec(Spec):
@@ -38,10 +47,14 @@ class CalibrationSpec(Spec):
 class PruneSpec(Spec):
     """One pruning: how units are scored, how many go, and in which form."""
 
+    YOUNGER: ClassVar[frozenset[str]] = frozenset({"units"})
+
     scorer: str
-    """Registered scorer (`sentinel ls scorers`)."""
+    """Registered scorer (`sentinel ls scorers`); `manual` with `units`."""
     fraction: float = Field(ge=0.0, le=1.0)
     """Share of the budget to remove, rounded down to whole units."""
+    units: tuple[UnitName, ...] = ()
+    """The units that go, by name, in place of those that a scorer would choose."""
     granularity: Granularities = "head"
     """What one unit is. `head`: a query head; `kv_group`: a key/value head with all its query
     heads; `neuron`: of a feed-forward block; `attention`, `ffn`: a whole block; `layer`: both;
@@ -84,6 +97,9 @@ class PruneSpec(Spec):
     def _values_fit_together(self) -> Self:
         check_granularity(self, [self.fraction])
         _check_form(self)
+        check_units(self, [self.fraction])
+        if bool(self.units) != (self.scorer == MANUAL):
+            raise ValueError(f"`scorer: {MANUAL}` goes with `units`, and only with them")
         return self
 
 
@@ -121,11 +137,16 @@ class PruneVariant(Spec):
 class PruneGrid(Spec):
     """The prunings of a recipe: scorers x fractions, and seeds for scorers that depend on one."""
 
-    scorers: list[str] = Field(min_length=1)
-    """Registered scorers."""
+    YOUNGER: ClassVar[frozenset[str]] = frozenset({"units"})
+
+    scorers: list[str] = Field(default=[])
+    """Registered scorers; none only where `units` names what goes."""
     fractions: list[float] = Field(min_length=1)
     """Shares to remove; 0 is the dense model, always evaluated once. Where `quantise` rounds what
     is left (all but `when: scores`), a 0 asks for the dense model rounded too."""
+    units: tuple[UnitName, ...] = ()
+    """Units that go by name (`sentinel explore` writes them), as a pruning beside those of the
+    scorers. Needs `budget: parameters` and one fraction, the share that they are."""
     seeds: list[int] = Field(default=[0], min_length=1)
     """Repetitions of seeded scorers (`random`)."""
     calibration_seeds: list[int] | None = Field(default=None, min_length=1)
@@ -169,6 +190,11 @@ class PruneGrid(Spec):
             )
         check_granularity(self, self.fractions)
         _check_form(self)
+        check_units(self, self.fractions)
+        if not self.scorers and not self.units:
+            raise ValueError("`scorers` names none: name one or more, or `units` that go")
+        if MANUAL in self.scorers:
+            raise ValueError(f"`{MANUAL}` is no scorer: name the units that go in `units`")
         if self.calibration_seeds is not None and not self._has_calibration:
             raise ValueError("`calibration_seeds` needs `calibration`")
         for field in ("scorers", "fractions", "seeds", "calibration_seeds"):
@@ -230,11 +256,16 @@ class PruneGrid(Spec):
 
     def _cells(
         self, variant: str | None, is_seeded: dict[str, bool], is_calibrated: dict[str, bool]
-    ) -> list[PruneSpec]:
+    ) -> Iterator[PruneSpec]:
         own = {"scorers", "fractions", "seeds", "calibration", "calibration_seeds", "save_models"}
-        shared = self.model_dump(exclude={*own, "variants"})
+        shared = self.model_dump(exclude={*own, "units", "variants"})
         draws: list[CalibrationSpec | None] = [*self._draws] or [None]
-        return [
+        if self.units:
+            (fraction,) = self.fractions
+            yield PruneSpec(
+                **shared, scorer=MANUAL, fraction=fraction, units=self.units, variant=variant
+            )
+        yield from (
             PruneSpec(
                 **shared,
                 scorer=scorer,
@@ -248,7 +279,7 @@ class PruneGrid(Spec):
             # all masks of nothing are one
             for seed in (self.seeds if is_seeded[scorer] and fraction else self.seeds[:1])
             for draw in (draws if is_calibrated[scorer] and fraction else draws[:1])
-        ]
+        )
 
     def _fractions_of(self, scorer: str) -> list[float]:
         """0 once, and only where quantising makes it another model than the dense one."""

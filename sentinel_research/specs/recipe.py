@@ -212,6 +212,8 @@ def _check_placed(recipe: Recipe) -> None:
 def _check_study(recipe: Recipe, study: StudySpec) -> None:
     if recipe.prune is None or recipe.compare or recipe.downstream or recipe.recover:
         raise ValueError("`study` looks at the prunings of one model: it needs `prune` alone")
+    if recipe.prune.units:
+        raise ValueError("`study` compares criteria: leave `prune.units` out")
     if study.judgement.tasks or study.judgement.metrics:
         raise ValueError("`study.judgement` names no `tasks` or `metrics`: the study compares all")
     sources = {(draw.corpus, draw.task): draw for draw in recipe.prune.calibrations}
