@@ -207,7 +207,7 @@ def new_record(recipe: Recipe) -> RunRecord:
         name=recipe.name,
         recipe=recipe.model_dump(mode="json"),
         recipe_fingerprint=recipe.fingerprint(),
-        synthetic_data=_reads_synthetic_data(recipe),
+        synthetic_data=reads_synthetic_data(recipe),
         started_at=now(),
         environment=environment(recipe.model.device),
     )
@@ -235,7 +235,8 @@ def refuse_other(recipe: Recipe, record: RunRecord, folder: Path) -> None:
         )
 
 
-def _reads_synthetic_data(recipe: Recipe) -> bool:
+def reads_synthetic_data(recipe: Recipe) -> bool:
+    """Whether anything is fitted on or measured on the package's synthetic language."""
     long_context, generation = recipe.evaluate.long_context, recipe.evaluate.generation
     recover = recipe.recover
     corpora = {

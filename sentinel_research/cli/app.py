@@ -37,6 +37,8 @@ LOADED_LATER = {
     "after.",
     "evaluate": "Measure a model as it is with lm-eval. The same command resumes an interrupted "
     "run.",
+    "explore": "Take heads, neurons and blocks out of a model on a local page, and see what that "
+    "does.",
     "finetune": "Prune a model's heads, train what is left, and measure it before and after.",
     "mamba_vs_bk": "Train and measure Mamba and ResNet-BK at equal size, and write one JSON file "
     "for each.",

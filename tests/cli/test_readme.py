@@ -43,7 +43,8 @@ def _commands(*, needs_mirror: bool) -> list[str]:
             commands += [
                 line.removeprefix(INSTALL)
                 for line in code.splitlines()
-                if not line.startswith("pip install tox")
+                # the explorer's page stays open: test_explore types its flags
+                if not line.startswith(("pip install tox", "sentinel explore"))
             ]
     return commands
 

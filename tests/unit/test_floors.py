@@ -41,6 +41,7 @@ FLOORS = {
     "claims": 5,
     "pipeline": 5,
     "bench": 5,
+    "explorer": 5,
     "profiling": 5,
     "cli": 6,
     "dry_run": 5,
