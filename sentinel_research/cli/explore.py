@@ -64,7 +64,8 @@ def explore(
     """
     from pydantic import ValidationError
 
-    from sentinel_research.cli.run import prepare_process, shown_progress
+    from sentinel_research.cli.flags import Told, shown_progress
+    from sentinel_research.process import prepare_process
     from sentinel_research.recipe import usage_error
     from sentinel_research.specs.explore import ExploreSpec
 
@@ -96,7 +97,7 @@ def explore(
     if not is_asked:
         print(f"port {port} is busy: another one is taken", file=sys.stderr)
     with found:
-        with shown_progress(quiet=quiet) as progress:
+        with shown_progress(Told(quiet=quiet)) as progress:
             session = open_session(spec, progress, Shelf(told=progress.say))
         serving = Serving(session, found)
         print(serving.address, flush=True)

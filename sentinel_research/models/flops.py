@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
 from transformers import PreTrainedModel
 
 from sentinel_research.models.modes import eager_attention, evaluating
@@ -50,9 +50,9 @@ def training_flops(model: PreTrainedModel, sequence_length: int) -> TrainingFlop
     ids = torch.zeros(1, sequence_length, dtype=torch.long, device=model.device)
     devices = [model.device] if model.device.type == "cuda" else []
     with torch.random.fork_rng(devices), eager_attention(twin):
-        with FlopCounterMode(display=False) as forward:
+        with _counter() as forward:
             loss = twin(input_ids=ids, labels=ids, use_cache=False).loss
-        with FlopCounterMode(display=False) as backward:
+        with _counter() as backward:
             loss.backward()
     return TrainingFlops(forward.get_total_flops(), backward.get_total_flops(), sequence_length)
 
@@ -76,7 +76,7 @@ def forward_flops(model: PreTrainedModel, ids: Tensor, **options: Any) -> int:
             stack.callback(handle.remove)
         stack.enter_context(evaluating(model))
         stack.enter_context(eager_attention(model))
-        counter = stack.enter_context(FlopCounterMode(display=False))
+        counter = stack.enter_context(_counter())
         model(ids, **options)
     return counter.get_total_flops() + sum(counted)
 
@@ -86,3 +86,10 @@ def _count_stored(
 ) -> None:
     """A product of weights that are held in few bits, of which torch's counter knows nothing."""
     counted.append(2 * args[0].numel() * module.out_features)
+
+
+def _counter() -> FlopCounterMode:
+    counter = FlopCounterMode(display=False)
+    # the copy that it took lacks what registers when it first runs, such as Mamba's scan
+    counter.flop_registry = flop_registry
+    return counter

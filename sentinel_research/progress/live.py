@@ -112,7 +112,7 @@ class Live:
 
         # its own switch is read when it is imported, which may be long ago
         own: Any = std.tqdm
-        self._bars_of_others = own.__init__
+        self._bars_of_others = vars(own)["__init__"]
         own.__init__ = _without_bar(own.__init__)
         self._bars.start()
         return self

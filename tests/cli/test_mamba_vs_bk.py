@@ -20,7 +20,7 @@ def test_smoke_run_finishes_within_a_minute_and_is_labelled_synthetic(
     files = [tmp_path / f"{model}_synthetic_seq64_bits32.json" for model in ("mamba", "bk")]
     assert captured.out.splitlines()[-2:] == list(map(str, files))
     assert "(synthetic data)" in captured.out
-    assert "both-synthetic: bk-seed42" in captured.err
+    assert "done: bk-seed42: sentinel_synthetic" in captured.err
     for path in files:
         result = json.loads(path.read_text())
         assert result["synthetic_data"]

@@ -20,6 +20,8 @@ from sentinel_research.pruning import gate_units, load, make_plan, remove, score
 from sentinel_research.pruning.calibrate import forward, sequence_nll
 from sentinel_research.specs import CalibrationSpec, ModelSpec, PruneSpec
 
+pytestmark = pytest.mark.xdist_group("explorer-effects")
+
 LENGTH = 9
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from hypothesis import given, settings, strategies
+from torch.utils.flop_counter import flop_registry
 from transformers import (
     Mamba2Config,
     Mamba2ForCausalLM,
@@ -22,6 +23,7 @@ from sentinel_research.models.agency import add_agency
 from sentinel_research.models.architectures import _untrained
 from sentinel_research.models.flops import training_flops
 from sentinel_research.models.matching import match, num_non_embedding
+from sentinel_research.models.tiny import tiny_model
 from sentinel_research.specs import AgencySpec, ArchitectureSpec, MatchSpec, StatePolicy
 
 LENGTH = 16
@@ -220,3 +222,19 @@ def test_counting_operations_leaves_model_buffers_and_randomness_alone() -> None
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     assert model.training
     assert math.isclose(flops.per_token * LENGTH, flops.forward + flops.backward)
+
+
+def test_operator_that_registers_its_formula_when_it_first_runs_is_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = tiny_model("mamba")
+    expected = training_flops(model, LENGTH)
+    operator = torch.ops.sentinel.selective_scan
+    formula = flop_registry[operator]
+    monkeypatch.delitem(flop_registry, operator)
+
+    def register(*_: object) -> None:
+        monkeypatch.setitem(flop_registry, operator, formula)
+
+    model.register_forward_pre_hook(register)
+    assert training_flops(model, LENGTH) == expected

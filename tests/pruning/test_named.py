@@ -17,6 +17,8 @@ from sentinel_research.pruning.named import (
 )
 from sentinel_research.specs import PruneGrid, PruneSpec
 
+pytestmark = pytest.mark.xdist_group("named")
+
 UNITS = ("L0H1-2", "L0N3", "L1.attention", "L1N5-36", "L2.ffn")
 
 

@@ -69,9 +69,9 @@ def test_search_reads_no_document_that_is_measured(
         read.append(split)
         return real_load(name, split)
 
-    def evaluate(*arguments: Any) -> None:
+    def evaluate(*arguments: Any, **named: Any) -> None:
         read.append("measured")
-        real_evaluate(*arguments)
+        real_evaluate(*arguments, **named)
 
     for module in _modules_that_load():
         monkeypatch.setattr(module, "load_corpus", load)
