@@ -103,6 +103,12 @@ def test_pointer_on_a_head_says_its_rank_and_score(chromium: Chromium, page: Pat
     opened = chromium.open(page)
     opened.locator("[id$='importance-1'] .mark").nth(2).hover()
     assert opened.locator(".bubble").inner_text() == "L1H0 by two: rank 1.00, score 0.9"
+    around = opened.locator(".ring").bounding_box()
+    square = opened.locator("[id$='importance-1'] .mark").nth(2).bounding_box()
+    assert around is not None
+    assert square is not None
+    assert around["x"] == pytest.approx(square["x"] - 2, abs=0.1)
+    assert around["width"] == pytest.approx(square["width"] + 4, abs=0.1)
 
 
 def test_arrow_keys_go_from_value_to_value_and_are_read_out(chromium: Chromium, page: Path) -> None:

@@ -17,6 +17,7 @@ from sentinel_research.reporting.criteria.heatmaps import ink_on
 from sentinel_research.reporting.criteria.panels import draw_panels
 from sentinel_research.reporting.curves import task_curves
 from sentinel_research.reporting.estimates import group_cells, list_metrics
+from sentinel_research.reporting.page import build_page
 
 Write = Callable[[RunRecord], Path]
 TASK = "toy_task"
@@ -192,3 +193,12 @@ def test_numbers_on_a_heat_map_contrast_with_every_colour_of_it(name: str) -> No
         colour = mpl.colormaps[name](level / 100)
         levels = sorted((luminance(colour), 1.0 if ink_on(colour) == "#ffffff" else 0.0))
         assert (levels[1] + 0.05) / (levels[0] + 0.05) > 4.5, level
+
+
+def test_more_units_than_can_be_seen_are_not_drawn(make_cell: Any, make_record: Any) -> None:
+    layers = [[float(layer + unit) for unit in range(64)] for layer in range(200)]
+    cells = [make_cell(20.0)]
+    cells += [make_cell(21.0, name, 0.5, scores=layers) for name in ("one", "two")]
+    parts = {one.key: one for one in build_page(make_record(cells)).criteria}
+    assert parts["importance"].figure is None
+    assert parts["importance"].absent == "Not computed: 25,600 squares are too many to be seen."

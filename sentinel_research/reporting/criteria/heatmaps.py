@@ -31,7 +31,8 @@ _LEVELS = 21
 _MAX_UNITS_PER_LAYER = 64
 # squares that say their values: ten of them take more room than their figure
 _MOST_SAYING = 8_000
-_MOST_SQUARES = 25_000
+MOST_SQUARES = 25_000
+"""Of all panels together."""
 _PANELS_PER_ROW = 4
 # where black and white can be read alike: both have a contrast of 4.6 to it
 _MIDDLE_LUMINANCE = 0.179
@@ -80,8 +81,7 @@ def draw_importance(scores: dict[str, list[Scores]], synthetic_data: bool) -> Dr
     """
     grids = {scorer: rank_grid(draws) for scorer, draws in scores.items()}
     known = {scorer: grid for scorer, grid in grids.items() if grid is not None}
-    num_squares = sum(grid.size for grid in known.values())
-    if not known or num_squares > _MOST_SQUARES:
+    if not known or num_squares(scores) > MOST_SQUARES:
         return None
     num_rows = math.ceil(len(known) / _PANELS_PER_ROW)
     kind = next(iter(next(iter(scores.values()))[0].importance)).kind
@@ -96,7 +96,7 @@ def draw_importance(scores: dict[str, list[Scores]], synthetic_data: bool) -> Dr
             axes = panels.flat[index]
             drawn = _colour(axes, grid, _colours("viridis"), 0.0, 1.0)
             drawn.set_gid(f"importance-{index}")
-            if num_squares <= _MOST_SAYING:
+            if num_squares(scores) <= _MOST_SAYING:
                 labels[f"importance-{index}"] = _squares(scorer, kind, grid, scores[scorer])
             axes.set_title(printable(scorer), fontsize=9)
             axes.set_xticks([])
@@ -109,6 +109,11 @@ def draw_importance(scores: dict[str, list[Scores]], synthetic_data: bool) -> Dr
         words = marked(f"Criteria: {', '.join(known)}", synthetic_data)
         data = _table(kind, known, scores)
         return save(figure, "criteria_importance", title, words, labels=labels, data=data)
+
+
+def num_squares(scores: dict[str, list[Scores]]) -> int:
+    """Units that all panels of the importance show together."""
+    return sum(len(draws[0].flat()) for draws in scores.values())
 
 
 def _squares(scorer: str, kind: str, grid: NDArray[np.float64], draws: list[Scores]) -> list[str]:

@@ -6,7 +6,12 @@ from typing import Any, NamedTuple
 from sentinel_research.reporting.criteria import tables
 from sentinel_research.reporting.criteria.against_random import compare_with_random
 from sentinel_research.reporting.criteria.agreement import compare_with_leave_one_out, correlate_all
-from sentinel_research.reporting.criteria.heatmaps import draw_correlations, draw_importance
+from sentinel_research.reporting.criteria.heatmaps import (
+    MOST_SQUARES,
+    draw_correlations,
+    draw_importance,
+    num_squares,
+)
 from sentinel_research.reporting.criteria.scores import LEAVE_ONE_OUT, Scores, read_scores
 from sentinel_research.reporting.criteria.stability import measure_noise, measure_stability
 from sentinel_research.reporting.curves import TaskCurves
@@ -121,7 +126,9 @@ def _importance(scores: dict[str, list[Scores]], synthetic_data: bool) -> Part:
     key, title = "importance", "Importance of units"
     figure = draw_importance(scores, synthetic_data) if scores else None
     if figure is None:
-        why = "there are too many units to be seen, or units of several kinds were ranked together"
+        why = "layers are too wide to be seen, or units of several kinds were ranked together"
+        if num_squares(scores) > MOST_SQUARES:
+            why = f"{num_squares(scores):,} squares are too many to be seen"
         return _absent(key, title, why if scores else _NO_SCORES)
     notes = ("Rank among all units, mean over draws; the scores themselves are in record.json.",)
     return Part(key, title, None, figure, notes, "", None)

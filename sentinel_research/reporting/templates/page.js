@@ -7,9 +7,10 @@
     return element;
   };
   const bubble = make("div", { className: "bubble", hidden: true });
+  const ring = make("div", { className: "ring", hidden: true });
   const said = make("div", { className: "unseen" });
   said.setAttribute("role", "status");
-  document.body.append(bubble, said);
+  document.body.append(ring, bubble, said);
 
   // contents: a link to every section
   const contents = document.querySelector("nav.contents");
@@ -107,21 +108,27 @@
       return found;
     }
     show(mark, isSaid = false) {
-      this.current?.classList.remove("current");
-      bubble.hidden = !mark;
+      bubble.hidden = ring.hidden = !mark;
       if (mark) {
         this.current = mark;
-        mark.classList.add("current");
         if (isSaid) mark.scrollIntoView({ block: "nearest", inline: "nearest" });
         bubble.textContent = this.words.get(mark);
         if (isSaid) said.textContent = bubble.textContent;
-        this.place(centre(mark));
+        const box = mark.getBoundingClientRect();
+        this.place(box);
+        this.encircle(box);
       }
     }
-    place([x, y]) {
+    encircle({ x, y, width, height }) {
+      const [left, top] = [x - 2 + window.scrollX, y - 2 + window.scrollY];
+      const place = { left, top, width: width + 4, height: height + 4 };
+      for (const [side, pixels] of Object.entries(place)) ring.style[side] = `${pixels}px`;
+    }
+    place(box) {
       const { width, height } = bubble.getBoundingClientRect();
-      const left = Math.min(Math.max(8, x - width / 2), document.documentElement.clientWidth - width - 8);
-      const top = y - height - 14 < 4 ? y + 16 : y - height - 14;
+      const most = document.documentElement.clientWidth - width - 8;
+      const left = Math.min(Math.max(8, box.x + box.width / 2 - width / 2), most);
+      const top = box.y - height - 8 < 4 ? box.bottom + 8 : box.y - height - 8;
       bubble.style.left = `${left + window.scrollX}px`;
       bubble.style.top = `${top + window.scrollY}px`;
     }
