@@ -77,5 +77,7 @@ def test_pruning_its_heads_is_refused_before_training(
 def test_model_that_lm_eval_loads_itself_runs_on_the_same_kernel(tmp_path: Path) -> None:
     folder = save(tiny_model("mamba"), byte_tokenizer(), tmp_path / "model")
     # an option that changes how weights are loaded
-    lm = SentinelLM(str(folder), device="cpu", device_map="cpu", dtype="float32")
+    lm = SentinelLM(
+        str(folder), device="cpu", parallelize=True, max_cpu_memory="1GB", dtype="float32"
+    )
     assert kernels_of(lm.model) == KERNELS["mamba"]
