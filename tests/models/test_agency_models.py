@@ -268,7 +268,7 @@ def test_half_precision_load_keeps_states(tmp_path: Path) -> None:
 
 
 def test_gates_learn() -> None:
-    model = gated("gpt2").train()
+    model = gated("gpt2")  # as in evaluation: dropout hides what they learn
     ids = ids_of(model, 4, 16)
     gates = [p for n, p in model.named_parameters() if "head_gate" in n]
     optimiser = torch.optim.AdamW(gates, lr=0.05)
@@ -279,4 +279,4 @@ def test_gates_learn() -> None:
         loss.backward()
         optimiser.step()
         losses.append(float(loss.detach()))
-    assert losses[-1] < losses[0] - 0.01
+    assert losses[-1] < losses[0] - 0.3
