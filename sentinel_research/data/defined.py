@@ -27,8 +27,9 @@ def define_corpora(specs: Mapping[str, CorpusSpec]) -> None:
         UsageError: for a name that a corpus of the project has, or an unknown corpus or language.
         DataError: if files cannot be read, or filters leave nothing of a split.
     """
+    if specs or catalogue.DEFINED:
+        forget_documents()
     catalogue.DEFINED.clear()
-    forget_documents()
     generated_tasks().clear()
     for name, spec in specs.items():
         if name in catalogue.CORPORA:
