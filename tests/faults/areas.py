@@ -70,6 +70,7 @@ AREAS = (
             *("pruning/test_gates", "pruning/test_layout_check", "pruning/test_prune"),
             *("pruning/test_quantised", "pruning/test_score_errors", "pruning/test_spars*"),
             *("pruning/test_surgery", "pruning/test_withdrawn", "cli/test_precision"),
+            "models/test_placement",
             *("property/test_decoding_laws", "property/test_form_laws"),
             *("property/test_permutation_laws", "property/test_saving_laws"),
             *("property/test_sparsity_laws", "property/test_training_laws"),

@@ -7,7 +7,7 @@ The mutants of an area are drawn by a seed, so that nights repeat each other unt
 Each runs the tests that run its lines, the quickest first, for a minute of tests at most. It is
 killed if one of them fails or does not end. A mutant of a function runs in a fork of a process that
 has collected the tests (`mutants_plugin`); one of what is run when a file is loaded, in a fork of a
-process that has loaded the libraries.
+process that has loaded the libraries, with two minutes of all tests.
 The share that was killed comes with its exact 95% interval. Mutants that survive are listed in
 `survivors.yaml` with a reason, or get a test; those that say the same as the program (`equivalent`)
 count apart. The command fails (exit code 1) where less than 85 percent of the others were killed,
@@ -62,17 +62,17 @@ class Knowledge(NamedTuple):
     def tests_of(self, mutant: Mutant) -> list[str]:
         """Tests that run a mutant's lines, the quickest first.
 
-        What is run when a file is loaded matters to all tests of the file, but is noted for the one
-        that loaded it, if any.
+        What is run when a file is loaded is noted for the test that loaded it, if any, and matters
+        to any: one that reads a constant, or a field's bounds, runs no line of the file.
         """
         found = self._running(mutant) - {_AT_LOADING}
+        limit = _TEST_SECONDS
         if not found or not mutant.in_function:
-            by_line = self.lines.get(mutant.file, {})
-            found = {test for tests in by_line.values() for test in tests} - {_AT_LOADING}
+            found, limit = set(self.seconds), 2 * _TEST_SECONDS
         chosen, total = [], 0.0
         for test in sorted(found, key=lambda one: (self.seconds[one], one)):
             total += self.seconds[test]
-            if chosen and total > _TEST_SECONDS:
+            if chosen and total > limit:
                 break
             chosen.append(test)
         return chosen
@@ -114,8 +114,12 @@ def judge(mutant: Mutant, copy: Copy, knowledge: Knowledge) -> Result:
     tests = knowledge.tests_of(mutant)
     killed_by = ""
     if tests:
+        only = copy.folder / "only.json"
+        only.write_text(json.dumps(tests))
+        files = dict.fromkeys(test.partition("::")[0] for test in tests)
+        options = ["-p", "tests.faults.only_plugin", "--only", str(only)]
         with copy.changed(mutant.file, mutant.source):
-            outcome = copy.test(*tests, limit_seconds=_LIMIT_SECONDS)
+            outcome = copy.test(*options, *files, limit_seconds=_LIMIT_SECONDS)
         killed_by = outcome.failed or ("time" if outcome.timed_out else "")
     return Result(mutant, killed_by, time.perf_counter() - start, len(tests))
 

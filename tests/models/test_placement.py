@@ -16,10 +16,10 @@ from sentinel_research.errors import CheckpointError, UsageError
 from sentinel_research.evaluation.adapter import SentinelLM
 from sentinel_research.evaluation.arguments import placing_from_args
 from sentinel_research.evaluation.caches import goes_on
-from sentinel_research.models import save
+from sentinel_research.models import save, structure_of
 from sentinel_research.models.agency import add_agency
 from sentinel_research.models.tiny import byte_tokenizer, tiny_model
-from sentinel_research.pruning import load, prune
+from sentinel_research.pruning import bake, load, make_plan, prune
 from sentinel_research.quantisation import store_small
 from sentinel_research.recipe import load_evaluation
 from sentinel_research.specs import AgencySpec, ModelSpec, PruneSpec, StoreSpec
@@ -88,6 +88,14 @@ def test_command_measures_a_spread_model_as_a_whole_one(
         assert ("places" in record["load"]) == (name == "placed")
     assert found[0] == found[1]
     capsys.readouterr()
+
+
+def test_spread_model_keeps_the_zeros_of_baking(tmp_path: Path) -> None:
+    model = tiny_model("gpt2")
+    baked = bake(model, make_plan(structure_of(model.config), [[0], [], []]))
+    path = str(save(baked, byte_tokenizer(), tmp_path / "baked"))
+    assert load(ModelSpec(pretrained=path)).report["shrunk"]
+    assert "shrunk" not in load(ModelSpec(pretrained=path, device_map=ON_DISK)).report
 
 
 def test_commands_of_the_page_on_scale_are_understood(

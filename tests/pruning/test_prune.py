@@ -12,7 +12,16 @@ from sentinel_research.data.calibration_set import CalibrationSet
 from sentinel_research.errors import CheckFailedError, UsageError
 from sentinel_research.models import structure_of
 from sentinel_research.models.tiny import FAMILIES, tiny_model
-from sentinel_research.pruning import PruneReport, apply, make_plan, mask, plan_units, prune, remove
+from sentinel_research.pruning import (
+    PruneReport,
+    PruningPlan,
+    apply,
+    make_plan,
+    mask,
+    plan_units,
+    prune,
+    remove,
+)
 from sentinel_research.pruning.report import count_nonzero, forward_flops_per_token
 from sentinel_research.pruning.surgery import probe_inputs
 from sentinel_research.pruning.weight_mask import WeightMask
@@ -309,6 +318,22 @@ def test_weights_of_an_earlier_plan_go_first_whatever_the_scores_say_now(family:
     for name, found in late.weights.items():
         assert not (found.keep() & ~early.weights[name].keep()).any()
         assert found.num_zero == plain.weights[name].num_zero
+
+
+def test_heads_of_an_earlier_plan_go_first_whatever_the_scores_say_now() -> None:
+    model = tiny_model("gpt2")
+    less = PruneSpec(scorer="random", fraction=0.25, seed=1)
+    more = less.model_copy(update={"fraction": 0.5, "seed": 2})
+    early = plan_units(model, less).plan
+
+    def gone(plan: PruningPlan) -> set[tuple[int, int]]:
+        pairs = zip(plan.before.layers, plan.kept, strict=True)
+        return {
+            (i, head) for i, (old, new) in enumerate(pairs) for head in {*old.heads} - {*new.heads}
+        }
+
+    assert gone(early) < gone(plan_units(model, more, first=early).plan)
+    assert not gone(early) <= gone(plan_units(model, more).plan)
 
 
 def test_layers_of_another_scale_are_made_comparable_only_if_that_is_asked() -> None:

@@ -1,5 +1,6 @@
 """From a scorer's answer to scores: which kinds, which errors, and what is refused."""
 
+import dataclasses
 import math
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from sentinel_research import registry
 from sentinel_research.data.calibration_set import CalibrationSet
 from sentinel_research.errors import UsageError
+from sentinel_research.models import structure_of
 from sentinel_research.models.tiny import FAMILIES, tiny_model
 from sentinel_research.pruning import ScoringInputs, plan_units, prune, score_units
 from sentinel_research.pruning.calibrate import collect
@@ -127,6 +129,28 @@ def test_pass_for_other_scorers_leaves_no_trace_in_a_scorer_without_text(scorer:
     shared = collect(model, CALIBRATION, needs_of(_spec("taylor")))
     scores = score_units(model, _spec(scorer), CALIBRATION, statistics=shared)
     assert (scores.errors, scores.halves, scores.statistics, scores.calibration) == (None,) * 4
+
+
+def test_seconds_of_a_shared_pass_count_for_each_scorer_that_reads_it() -> None:
+    model = subject_of("gpt2-dense").model
+    spec = _spec("taylor")
+    shared = dataclasses.replace(collect(model, CALIBRATION, needs_of(spec)), seconds=1000.0)
+    scores = score_units(model, spec, CALIBRATION, statistics=shared)
+    assert 1000.0 < scores.seconds < 1600.0
+
+
+def test_units_that_were_named_have_no_scores() -> None:
+    scores = score_units(
+        subject_of("gpt2-dense").model, _spec("manual", units=("L0H1",), budget="parameters")
+    )
+    assert (scores.values, scores.statistics, scores.seconds) == ({}, None, 0.0)
+
+
+def test_layer_without_heads_has_statistics_of_no_heads() -> None:
+    model = subject_of("gpt2-gutted").model
+    (without,) = (i for i, one in enumerate(structure_of(model.config).layers) if not one.heads)
+    sums = collect(model, CALIBRATION, [("head_gram", "head")]).sums
+    assert sums["head_gram", "head"][without].shape[1:] == (0, 0)
 
 
 @pytest.mark.parametrize("scorer", CALIBRATED)

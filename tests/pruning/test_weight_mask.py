@@ -33,11 +33,12 @@ def test_mask_of_any_width_comes_back(columns: int) -> None:
         ({"shape": (3, 3)}, r"mask of shape \[3, 3\] cannot be read: 1 bytes for 9 weights"),
         ({"shape": (-2, -3)}, "cannot be read"),
         ({"bits": "not base64!"}, "cannot be read"),
+        ({"bits": f"{WeightMask.of(KEEP).bits}!"}, "cannot be read"),
         ({"bits": ""}, "0 bytes for 6 weights"),
         ({"num_zero": -1}, "greater than or equal to 0"),
         ({"kept": 4}, "Extra inputs"),
     ],
-    ids=["count", "shape", "negative", "letters", "empty", "negative_count", "key"],
+    ids=["count", "shape", "negative", "letters", "more_letters", "empty", "negative_count", "key"],
 )
 def test_mask_that_contradicts_itself_is_refused(change: dict[str, object], message: str) -> None:
     with pytest.raises(ValidationError, match=message):

@@ -6,11 +6,12 @@ import importlib.util
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import FunctionType, ModuleType
+from types import FunctionType, ModuleType, SimpleNamespace
 
 import pytest
 from _pytest.assertion.rewrite import rewrite_asserts
 
+from tests.faults import only_plugin
 from tests.faults.mutants_plugin import put_in_place
 
 SOURCE = """
@@ -124,3 +125,15 @@ def test_function_that_is_gone_is_left_to_a_fresh_process(loaded: ModuleType) ->
 
 def test_file_that_is_loaded_later_is_read_then(tmp_path: Path) -> None:
     assert put_in_place("x = 1", "x = 2", str(tmp_path / "later.py"), [])
+
+
+def test_tests_that_a_mutant_took_away_are_no_failure(tmp_path: Path) -> None:
+    listed = tmp_path / "only.json"
+    listed.write_text('["test_a.py::quick", "test_a.py::gone", "test_a.py::slow"]')
+    config = SimpleNamespace(getoption=lambda name: {"--only": str(listed)}[name])
+    items = [SimpleNamespace(nodeid=f"test_a.py::{name}") for name in ("slow", "other", "quick")]
+    only_plugin.pytest_collection_modifyitems(config, items)
+    assert [item.nodeid for item in items] == ["test_a.py::quick", "test_a.py::slow"]
+    session = SimpleNamespace(exitstatus=pytest.ExitCode.NO_TESTS_COLLECTED)
+    only_plugin.pytest_sessionfinish(session, session.exitstatus)
+    assert session.exitstatus == pytest.ExitCode.OK

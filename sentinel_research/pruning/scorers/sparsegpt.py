@@ -57,6 +57,8 @@ def sparsegpt(
     with evaluating(model):
         for layer in range(structure.num_layers):
             paths = projection_paths(row, structure, layer)
+            if not paths:
+                continue
             grams = _input_grams(model, paths, calibration, batch_size)
             for path in paths:
                 stored = model.get_submodule(path).get_parameter("weight")
@@ -98,13 +100,12 @@ def _input_grams(
 ) -> dict[str, Float64[Tensor, "inputs inputs"]]:
     """Gram matrices of the inputs of one layer's projections."""
     hooks = {path: _GramHook() for path in paths}
-    if paths:
-        hooks[paths[-1]].ends = True
+    hooks[paths[-1]].ends = True
     handles = [
         model.get_submodule(path).register_forward_pre_hook(hook) for path, hook in hooks.items()
     ]
     try:
-        for start in range(0, len(calibration), batch_size if paths else len(calibration) + 1):
+        for start in range(0, len(calibration), batch_size):
             part = calibration.select(slice(start, start + batch_size)).to(model.device)
             for hook in hooks.values():
                 hook.is_text = part.is_text
