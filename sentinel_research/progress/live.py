@@ -2,19 +2,16 @@
 
 import functools
 import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from sentinel_research.progress.deaf import DeafToRecords
 from sentinel_research.progress.marks import Mark, shows_signs, with_mark
 from sentinel_research.progress.pace import Paces, duration
 
-if TYPE_CHECKING:
-    from sentinel_research.record import CellRecord, RunRecord
 
-
-class Live:
+class Live(DeafToRecords):
     """Live lines in a terminal. A context manager: they end with it.
 
     While they are shown nobody else draws: bars of tqdm, which lm-eval and others have, stay off.
@@ -91,21 +88,6 @@ class Live:
         """See Progress."""
         if self.is_verbose:
             self.say(f"  {self._paces.place()}{message}")
-
-    def log(self, values: Mapping[str, float], step: int) -> None:
-        """See Progress."""
-
-    def opened(self, record: "RunRecord", folder: Path) -> None:
-        """See Progress."""
-
-    def measured(self, label: str, cell: "CellRecord") -> None:
-        """See Progress."""
-
-    def concluded(self, record: "RunRecord", folder: Path, label: str = "") -> None:
-        """See Progress."""
-
-    def closed(self, *, is_done: bool) -> None:
-        """See Progress."""
 
     def __enter__(self) -> "Live":
         from tqdm import std

@@ -2,20 +2,17 @@
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from collections.abc import Sequence
+from typing import TextIO
 
+from sentinel_research.progress.deaf import DeafToRecords
 from sentinel_research.progress.marks import Mark, stream_shows_signs, with_mark
 from sentinel_research.progress.pace import Paces, duration
-
-if TYPE_CHECKING:
-    from sentinel_research.record import CellRecord, RunRecord
 
 _INTERVAL_SECONDS = 5.0
 
 
-class Silent:
+class Silent(DeafToRecords):
     """Shows nothing: the default of library functions.
 
     Args:
@@ -45,23 +42,8 @@ class Silent:
     def detail(self, message: str) -> None:
         """See Progress."""
 
-    def log(self, values: Mapping[str, float], step: int) -> None:
-        """See Progress."""
 
-    def opened(self, record: "RunRecord", folder: Path) -> None:
-        """See Progress."""
-
-    def measured(self, label: str, cell: "CellRecord") -> None:
-        """See Progress."""
-
-    def concluded(self, record: "RunRecord", folder: Path, label: str = "") -> None:
-        """See Progress."""
-
-    def closed(self, *, is_done: bool) -> None:
-        """See Progress."""
-
-
-class Plain:
+class Plain(DeafToRecords):
     """Lines with the time that is left, at most one every few seconds.
 
     Args:
@@ -115,18 +97,3 @@ class Plain:
         """See Progress."""
         if self.is_verbose:
             self.say(f"  {self._paces.place()}{message}")
-
-    def log(self, values: Mapping[str, float], step: int) -> None:
-        """See Progress."""
-
-    def opened(self, record: "RunRecord", folder: Path) -> None:
-        """See Progress."""
-
-    def measured(self, label: str, cell: "CellRecord") -> None:
-        """See Progress."""
-
-    def concluded(self, record: "RunRecord", folder: Path, label: str = "") -> None:
-        """See Progress."""
-
-    def closed(self, *, is_done: bool) -> None:
-        """See Progress."""
