@@ -11,7 +11,7 @@ from sentinel_research.bench.show import lines_of
 from sentinel_research.timing import Sample, compare
 
 # one worker measures the section once
-pytestmark = pytest.mark.xdist_group("bench-adapter")
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("bench-adapter")]
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,8 @@ from sentinel_research.bench.cost import COMBINATIONS, bench_cost, checks
 from sentinel_research.bench.show import lines_of
 from sentinel_research.timing import Comparison, Sample, compare
 
+pytestmark = pytest.mark.long
+
 
 def test_every_combination_is_timed_in_both_phases_with_its_bound() -> None:
     section = bench_cost("tiny", "cpu", 2)

@@ -15,6 +15,8 @@ from sentinel_research.errors import UsageError
 from sentinel_research.models import kernels_of
 from sentinel_research.timing import Sample, compare
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def _without_mambapy(monkeypatch: pytest.MonkeyPatch) -> None:

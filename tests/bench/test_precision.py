@@ -10,7 +10,7 @@ from sentinel_research.bench.show import lines_of
 from sentinel_research.cli import main
 
 # one worker measures the section once
-pytestmark = pytest.mark.xdist_group("bench-precision")
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("bench-precision")]
 NAMES = [*WAYS, "bfloat16"]
 
 

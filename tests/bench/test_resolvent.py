@@ -10,6 +10,8 @@ from sentinel_research.bench.show import lines_of
 from sentinel_research.cli import main
 from sentinel_research.timing import Comparison, Sample, compare
 
+pytestmark = pytest.mark.long
+
 
 def _grown(power: float) -> list[Comparison]:
     return [

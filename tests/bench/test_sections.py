@@ -173,6 +173,7 @@ def test_half_of_the_heads_of_every_layer_go() -> None:
     assert [len(layer.heads) for layer in plan.kept] == [2, 2]
 
 
+@pytest.mark.long
 def test_every_step_of_a_pruning_has_a_named_alternative(monkeypatch: pytest.MonkeyPatch) -> None:
     def elsewhere(size: str, device: str) -> MemoryUse:
         return MemoryUse("resident set", (), "not now")

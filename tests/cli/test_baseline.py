@@ -10,6 +10,8 @@ import pytest
 from sentinel_research.cli import main
 from tests.cli.conftest import refused
 
+pytestmark = pytest.mark.long
+
 PAGE = (Path(__file__).parents[2] / "docs" / "baselines.md").read_text()
 NAMED = ("--suite", "mine", "--model", "small")
 

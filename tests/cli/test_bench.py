@@ -17,7 +17,7 @@ from sentinel_research.record import Check
 from tests.cli.conftest import REHEARSAL
 
 # one worker measures the sections once
-pytestmark = pytest.mark.xdist_group("bench-command")
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("bench-command")]
 
 SECTIONS = ["calibration", "pruning", "forward"]
 

@@ -14,7 +14,7 @@ from sentinel_research.recipe import load_recipe
 from sentinel_research.record import RunRecord
 from tests.cli.conftest import TINY, refused
 
-pytestmark = pytest.mark.xdist_group("compare")
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("compare")]
 PAGE = (Path(__file__).parents[2] / "docs" / "compare.md").read_text()
 # enough documents for a spread
 SIZE = ["evaluate.limit=24", "prune.seeds=[0]"]

@@ -16,6 +16,8 @@ from sentinel_research.models import save
 from sentinel_research.models.tiny import byte_tokenizer, tiny_model
 from tests.cli.conftest import refused
 
+pytestmark = pytest.mark.long
+
 
 def test_page_is_served_on_a_free_port_until_ctrl_c(tmp_path: Path) -> None:
     save(tiny_model("gpt2"), byte_tokenizer(), tmp_path / "model")

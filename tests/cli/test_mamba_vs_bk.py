@@ -9,6 +9,8 @@ import pytest
 from sentinel_research.cli import main
 from tests.cli.conftest import SMOKE
 
+pytestmark = pytest.mark.long
+
 
 def test_smoke_run_finishes_within_a_minute_and_is_labelled_synthetic(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

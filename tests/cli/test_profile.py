@@ -17,6 +17,8 @@ from sentinel_research.specs import ModelSpec
 from sentinel_research.timing import Median
 from tests.cli.conftest import refused
 
+pytestmark = pytest.mark.long
+
 PAGE = (Path(__file__).parents[2] / "docs" / "profile.md").read_text()
 QUICK = ["--prompt-tokens", "4", "--new-tokens", "1", "--pairs", "2", "--no-memory", "--no-modules"]
 TINY = ["profile", "shape:tiny", *QUICK]

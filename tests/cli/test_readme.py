@@ -81,8 +81,9 @@ def _fork(commands: Sequence[str], folder: Path, processes: Processes) -> list[s
 
 def test_readme_has_one_command_to_run_and_one_to_test() -> None:
     assert "```bash\npip install -e . && sentinel run demo\n```" in README
-    assert "```bash\npip install tox && tox\n```" in README
-    assert "pip install tox && tox" in (ROOT / ".ci" / "run").read_text().splitlines()
+    command = "pip install tox && tox -e lint,tests"
+    assert f"```bash\n{command}\n```" in README
+    assert command in (ROOT / ".ci" / "run").read_text().splitlines()
 
 
 def _builds_on_another(command: str) -> bool:
@@ -91,6 +92,7 @@ def _builds_on_another(command: str) -> bool:
 
 
 @in_processes
+@pytest.mark.long
 def test_examples_that_stand_alone_run(tmp_path: Path, processes: Processes) -> None:
     commands = [one for one in _commands(needs_mirror=False) if not _builds_on_another(one)]
     assert DEMO in commands
@@ -102,6 +104,7 @@ def test_examples_that_stand_alone_run(tmp_path: Path, processes: Processes) -> 
 
 
 @in_processes
+@pytest.mark.long
 def test_examples_run_and_the_two_ways_to_prune_print_the_same_numbers(
     tmp_path: Path, processes: Processes
 ) -> None:

@@ -10,6 +10,8 @@ from sentinel_research.models import kernels_of, save
 from sentinel_research.models.tiny import byte_tokenizer, tiny_model
 from sentinel_research.record import RunRecord
 
+pytestmark = pytest.mark.long
+
 RECIPE = """
 name: recurrent
 description: a small model with states

@@ -12,7 +12,7 @@ from sentinel_research.record import RunRecord
 from tests.cli.conftest import TINY
 
 # where the finished run is
-pytestmark = pytest.mark.xdist_group("run")
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("run")]
 _ONE = [*TINY, "prune.seeds=[0]", "evaluate.limit=2"]
 
 

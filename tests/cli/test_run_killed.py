@@ -12,7 +12,7 @@ from tests.cli.conftest import TINY, values
 from tests.processes import Processes
 
 # one worker has the process that starts others
-pytestmark = pytest.mark.xdist_group("processes")
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("processes")]
 
 # each kills the process when it enters a stage (or, for training, half way through it)
 KILLS = {

@@ -15,7 +15,7 @@ from sentinel_research.specs import Recipe
 from tests.cli.conftest import TINY
 
 # where the finished run is
-pytestmark = pytest.mark.xdist_group("run")
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("run")]
 _TRAIN = "{corpus: synthetic, num_steps: 2, sequence_length: 32, batch_size: 2}"
 
 

@@ -12,6 +12,8 @@ from sentinel_research.record import RunRecord
 from sentinel_research.training.watch import Watch
 from tests.cli.conftest import refused
 
+pytestmark = pytest.mark.long
+
 SMALL = ["n_embd=16", "n_layer=1", "n_head=2", "n_positions=32"]
 FLAGS = [
     *("--architecture", "gpt2", "--corpus", "synthetic", "--steps", "6", "--batch-size", "4"),

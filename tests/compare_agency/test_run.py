@@ -9,7 +9,7 @@ from sentinel_research.compare_agency import results as gathering
 from sentinel_research.compare_agency import speed
 from tests.compare_agency.conftest import compare, results_of
 
-pytestmark = pytest.mark.xdist_group("compare_agency")
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("compare_agency")]
 ARMS = {"dense", "masked", "removed", "random", "agency"}
 
 

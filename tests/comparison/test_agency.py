@@ -20,7 +20,7 @@ from sentinel_research.specs import Recipe
 from sentinel_research.trained import untrained
 
 # one worker trains the finished comparison once
-pytestmark = pytest.mark.xdist_group("agency-comparison")
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("agency-comparison")]
 
 CONFIG = "{n_embd: 16, n_layer: 2, n_head: 2, n_positions: 128}"
 TINY = [

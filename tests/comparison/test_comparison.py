@@ -18,7 +18,7 @@ from sentinel_research.reporting import report, summary
 from sentinel_research.specs import CompareSpec
 
 # one worker trains the finished comparison once
-pytestmark = pytest.mark.xdist_group("comparison")
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("comparison")]
 
 LLAMA = "hidden_size: 16, intermediate_size: 32, num_hidden_layers: 1, num_attention_heads: 2"
 TINY = [

@@ -52,6 +52,7 @@ def _long_context(record: RunRecord, cell: str) -> dict[str, Any]:
     return evaluation.long_context
 
 
+@pytest.mark.long
 def test_record_has_buckets_costs_and_reasons_of_every_model(measured: Path) -> None:
     record = RunRecord.read(measured)
     assert record.status == "done"

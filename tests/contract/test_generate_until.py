@@ -86,6 +86,7 @@ def test_model_with_a_frozen_baseline_writes_as_alone() -> None:
     batch_size=strategies.sampled_from([1, 3, 8]),
 )
 @settings(deadline=None, max_examples=30)
+@pytest.mark.long
 def test_text_of_any_request_is_the_one_written_alone(
     prompts: list[str], until: list[str], max_gen_toks: int, batch_size: int
 ) -> None:

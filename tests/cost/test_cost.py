@@ -20,7 +20,7 @@ from sentinel_research.models.tiny import tiny_model
 from sentinel_research.pruning import make_plan, mask, remove
 from sentinel_research.specs import CostSpec
 
-pytestmark = pytest.mark.xdist_group("cost")
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("cost")]
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,8 @@ from tests.distributed.test_divided import FSDP
 from tests.distributed.test_two_processes import launch
 from tests.processes import Processes
 
+pytestmark = pytest.mark.long
+
 RECOVER = [
     "prune.fractions=[0.5]",
     "prune.scorers=[magnitude_l2]",

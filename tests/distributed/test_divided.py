@@ -58,6 +58,7 @@ def divides(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 @pytest.mark.parametrize(
     "job", ["gated", "recovered", "resolvent", "mamba", "distilled", "sparse", "adapted"]
 )
+@pytest.mark.long
 def test_parts_have_the_losses_and_weights_of_the_whole(
     job: str, two: Path, tmp_path: Path
 ) -> None:

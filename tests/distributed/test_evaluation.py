@@ -14,7 +14,7 @@ from tests.contract.scores import adapters, read_by, scores
 from tests.downstream.conftest import write_mirror
 from tests.processes import Processes
 
-pytestmark = pytest.mark.xdist_group("processes")
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("processes")]
 TASKS = "sentinel_rte,sentinel_squad,sentinel_synthetic"
 # float32 sums in batches of another make
 TOLERANCE = 1e-4

@@ -20,7 +20,7 @@ from tests.processes import Processes
 from tests.recoveries.conftest import subject
 
 # one worker has the process that starts others
-pytestmark = pytest.mark.xdist_group("processes")
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("processes")]
 
 JOBS = Path(__file__).with_name("jobs.py")
 ROOT = Path(__file__).parents[2]

@@ -9,6 +9,8 @@ import pytest
 from tests.docs.pages import DOCS
 from tests.processes import Processes
 
+pytestmark = pytest.mark.long
+
 PAGE = (DOCS / "tutorial.md").read_text()
 VERDICT = re.compile(r"^gradients: (supported|refuted|inconclusive)$", re.MULTILINE)
 # the page's own training takes two minutes

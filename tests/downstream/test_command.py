@@ -13,6 +13,8 @@ from sentinel_research.downstream_command.results import downstream_result
 from sentinel_research.errors import UsageError
 from sentinel_research.record import RunRecord
 
+pytestmark = pytest.mark.long
+
 SMALL = [
     *("--batch_size", "4", "--epochs", "1", "--seq_len", "96", "--quiet"),
     *("--seeds", "1", "2", "--lr", "0.003"),

@@ -18,7 +18,7 @@ from sentinel_research.recipe import load_recipe
 from tests.browser import Chromium
 from tests.explorer.conftest import Server, request
 
-pytestmark = pytest.mark.xdist_group("browser")
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("browser")]
 # of a machine that is busy with other tests
 expect.set_options(timeout=20_000)
 HOSTILE = "<img src=x onerror=alert(1)>\x1b[31m\u202e</script><script>alert(2)</script>"

@@ -230,6 +230,7 @@ def test_second_start_measures_nothing_again(
     assert missing == [1 + 3 * (5 + 2), 0]
 
 
+@pytest.mark.long
 def test_run_brings_its_model_text_measurement_and_plans(folder: Path, tmp_path: Path) -> None:
     shelf = Shelf(tmp_path / "shelf")
     recipe = {
@@ -273,6 +274,7 @@ def test_run_brings_its_model_text_measurement_and_plans(folder: Path, tmp_path:
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
 )
+@pytest.mark.long
 def test_what_cannot_be_explored_is_refused_before_the_page_opens(
     folder: Path, tmp_path: Path, changes: dict[str, Any], error: type[Exception], said: str
 ) -> None:

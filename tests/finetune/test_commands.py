@@ -13,6 +13,8 @@ from sentinel_research.record import RunRecord
 from sentinel_research.training import settings
 from tests.mamba_vs_bk.conftest import merged
 
+pytestmark = pytest.mark.long
+
 ACTIVE_HEADS = "--model_name gpt2 --pruning_level 0.5 --optimization_level 3 --active_heads_only \
 --epochs 3"
 BASIC = "--model_name gpt2 --pruning_level 0.5 --dataset wikitext --batch_size 8 --epochs 3 \

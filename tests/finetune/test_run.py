@@ -19,7 +19,7 @@ from tests.finetune.conftest import SMALL, ran
 from tests.mamba_vs_bk.conftest import merged
 
 # one worker trains the finished run once
-pytestmark = pytest.mark.xdist_group("finetuned")
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("finetuned")]
 
 STEPS = ["--learning_steps", "4", "--eval_interval", "2", "--learning_rate", "0.01"]
 PRUNED = "magnitude_l2-0.5+full-seed42"

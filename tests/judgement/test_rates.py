@@ -14,6 +14,8 @@ from sentinel_research.judgement.units import pair_up
 from sentinel_research.paired import detectable_shift
 from sentinel_research.specs import JudgementSpec
 
+pytestmark = pytest.mark.long
+
 NUM_PAIRS = 1000
 # p of 199 swaps are multiples of 0.01: those of at most 0.05 have a chance of exactly 5 in 100
 SPEC = JudgementSpec(num_resamples=199, level=0.0501)

@@ -10,6 +10,8 @@ from tests.downstream.conftest import write_mirror
 from tests.mamba_vs_bk.conftest import SMALL, merged, read, repository
 from tests.mirrors import use
 
+pytestmark = pytest.mark.long
+
 WORDS = [
     *SMALL,
     *("--model", "both", "--dataset", "shakespeare", "--num_steps", "3", "--limit", "2"),

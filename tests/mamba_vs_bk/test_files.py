@@ -14,7 +14,7 @@ from sentinel_research.record import RunRecord
 from sentinel_research.statistics import mean_interval
 from tests.mamba_vs_bk.conftest import SMALL, merged, read
 
-pytestmark = pytest.mark.xdist_group("benchmark")
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("benchmark")]
 
 PUBLISHED = [
     *("model_name", "dataset", "seq_len", "bits", "final_loss", "final_perplexity"),

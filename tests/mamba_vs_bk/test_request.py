@@ -165,6 +165,7 @@ def test_files_go_to_the_output_folder(asked: Asked, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("what", ["parameters", "flops"])
+@pytest.mark.long
 def test_all_models_have_the_size_of_the_transformer(
     what: str, asked: Asked, small_mirror: Path
 ) -> None:

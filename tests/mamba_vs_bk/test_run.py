@@ -29,6 +29,7 @@ def fails(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
+@pytest.mark.long
 def test_same_command_goes_on_and_writes_the_same_file(
     small_mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,7 +23,7 @@ from sentinel_research.specs import AgencySpec
 from tests.models.agency import disturb
 
 # one worker reads what one process printed
-pytestmark = pytest.mark.xdist_group("remote")
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("remote")]
 
 # an emptied layer 0, unequal groups, and a block that is gone
 HEADS = [[], [0, 1, 2], [3, 4]]

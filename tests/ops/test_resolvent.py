@@ -80,6 +80,7 @@ def test_green_diagonal_is_that_of_the_whole_inverse(
 
 @pytest.mark.parametrize("implementation", FAST)
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+@pytest.mark.long
 def test_fast_implementation_equals_the_loop_in_values_and_gradients(
     implementation: str, shape: tuple[int, int, int]
 ) -> None:

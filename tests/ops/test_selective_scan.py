@@ -80,6 +80,7 @@ def _relative(found: Tensor, expected: Tensor) -> float:
     ids=["float64", "float32"],
 )
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.long
 def test_compiled_scan_and_its_adjoint_equal_the_loop(
     shape: tuple[int, int, int, int], dtype: torch.dtype, tolerance: float
 ) -> None:

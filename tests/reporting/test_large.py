@@ -12,7 +12,7 @@ from tests.browser import Chromium
 from tests.reporting.conftest import make_cell
 from tests.reporting.records import toy_record
 
-pytestmark = pytest.mark.xdist_group("browser")
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("browser")]
 MOST_BYTES = 5_000_000
 MOST_ELEMENTS = 25_000
 """Of a page that opens in a second on a busy machine of two processors; 135,000 took ten."""

@@ -45,7 +45,7 @@ class _Killing:
             yield finished
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::ResourceWarning")
 def test_cluster_that_loses_a_worker_ends_with_the_same_numbers(
     finished: Finished, tmp_path: Path

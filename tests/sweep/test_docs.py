@@ -14,6 +14,8 @@ from sentinel_research.models import save
 from sentinel_research.models.tiny import byte_tokenizer, tiny_model
 from sentinel_research.sweep import simulate
 
+pytestmark = pytest.mark.long
+
 DOCS = Path(__file__).parents[2] / "docs"
 BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
 

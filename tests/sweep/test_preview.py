@@ -8,7 +8,7 @@ import pytest
 from sentinel_research.dry_run import dry_run
 from tests.sweep.conftest import Finished, sweep_recipe
 
-pytestmark = pytest.mark.xdist_group("sweep")
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("sweep")]
 RECOVER = {
     "train": {"corpus": "synthetic", "num_steps": 1000, "batch_size": 2, "sequence_length": 16}
 }

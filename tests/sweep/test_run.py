@@ -22,7 +22,7 @@ from sentinel_research.sweep import Swept, run_sweep, work
 from tests.sweep.conftest import Finished, sweep_recipe, values
 
 # one worker has the finished sweep
-pytestmark = pytest.mark.xdist_group("sweep")
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("sweep")]
 
 
 @pytest.fixture(autouse=True)

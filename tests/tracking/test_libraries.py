@@ -12,7 +12,7 @@ from sentinel_research.record import RunRecord
 from tests.tracking.conftest import SECRET, Ran
 
 # the one worker that has the tracked run
-pytestmark = pytest.mark.xdist_group("processes")
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("processes")]
 TRAINING, RECOVERY = "training", "random-0.5-seed0_full/recovery"
 
 

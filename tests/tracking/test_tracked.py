@@ -215,6 +215,7 @@ def test_quiet_and_verbose_contradict_each_other(capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.xdist_group("processes")
+@pytest.mark.long
 def test_same_command_goes_on_with_the_trackers_runs(
     ran: Any, processes: Any, tmp_path: Path
 ) -> None:
@@ -280,6 +281,7 @@ def test_mlflow_run_is_gone_on_with_unless_its_store_is_another(
 
 
 @pytest.mark.xdist_group("processes")
+@pytest.mark.long
 def test_two_processes_track_once(processes: Any, tmp_path: Path) -> None:
     pytest.importorskip("tensorboard", reason="pip install sentinel-research[tracking]")
     words = [

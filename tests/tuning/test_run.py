@@ -13,7 +13,7 @@ from sentinel_research.record import RunRecord
 from tests.tuning.conftest import TINY, tiny_recipe
 
 # one worker searches once
-pytestmark = pytest.mark.xdist_group("tuning")
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("tuning")]
 
 
 @pytest.fixture(scope="session")

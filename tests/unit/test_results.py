@@ -11,6 +11,8 @@ from sentinel_research.record import RunRecord
 from sentinel_research.reporting.export import render_json
 from sentinel_research.reporting.page import build_page
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 RECORDS = sorted((ROOT / "regression_baselines" / "records").glob("*.json.xz"))
 NAMES = [path.name.removesuffix(".json.xz") for path in RECORDS]
