@@ -17,6 +17,7 @@ from sentinel_research.data.held_out_prompts import held_out_prompts
 from sentinel_research.evaluation.generation_speed import write_in_turns
 from sentinel_research.files import write_atomically
 from sentinel_research.memory import PeakMemory
+from sentinel_research.models.stored_linear import held_bytes
 from sentinel_research.progress import Progress
 from sentinel_research.pruner import Pruner
 from sentinel_research.pruning import load
@@ -66,7 +67,7 @@ def measure_times(
                     first_token_seconds=tuple(one.first_token for one in rounds),
                     decoding_seconds=tuple(one.decoding for one in rounds),
                     num_decoded=timed.max_new_tokens - 1,
-                    weights_bytes=_bytes(models[name]),
+                    weights_bytes=held_bytes(models[name]),
                     writing_bytes=_rise(models[name], prompt, timed, request),
                 )
             )
@@ -107,11 +108,6 @@ def _levels(
     for level in request.levels:
         arms = {name: loaded[kind].arm(name, level) for name, (kind, _) in ARMS.items()}
         yield level, {"dense": whole["dense"], **arms}
-
-
-def _bytes(model: PreTrainedModel) -> int:
-    held = {t.data_ptr(): t for t in (*model.parameters(), *model.buffers())}
-    return sum(tensor.numel() * tensor.element_size() for tensor in held.values())
 
 
 def _rise(
