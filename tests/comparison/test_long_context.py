@@ -12,7 +12,7 @@ from sentinel_research.recipe import load_recipe
 from sentinel_research.record import RunRecord
 from sentinel_research.reporting import report
 
-pytestmark = pytest.mark.xdist_group("long-context")
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("long-context")]
 
 SENTINEL = "{architecture: sentinel, config: {mixers: resolvent, hidden_size: 8, "
 SENTINEL += "num_hidden_layers: 1, num_attention_heads: 1, intermediate_size: 12}}"
@@ -52,7 +52,6 @@ def _long_context(record: RunRecord, cell: str) -> dict[str, Any]:
     return evaluation.long_context
 
 
-@pytest.mark.long
 def test_record_has_buckets_costs_and_reasons_of_every_model(measured: Path) -> None:
     record = RunRecord.read(measured)
     assert record.status == "done"

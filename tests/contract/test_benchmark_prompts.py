@@ -60,6 +60,7 @@ def _documents(task: Any, number: int = NUM_DOCUMENTS) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", [*GLUE, *SUPER_GLUE, "multirc", "squadv2"])
+@pytest.mark.long
 def test_requests_without_examples_are_lm_evals(
     name: str, theirs: TaskManager, in_mirror: None
 ) -> None:
@@ -91,6 +92,7 @@ def test_requests_with_examples_are_lm_evals_of_the_same_examples(
 
 @pytest.mark.parametrize("subject", ["anatomy", "high_school_us_history", "formal_logic"])
 @pytest.mark.parametrize("num_fewshot", [0, 5])
+@pytest.mark.long
 def test_mmlu_requests_are_lm_evals_examples_included(
     subject: str, num_fewshot: int, theirs: TaskManager, in_mirror: None
 ) -> None:

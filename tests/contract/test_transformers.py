@@ -90,6 +90,7 @@ def _nothing_compiled() -> Iterator[None]:
     "name", ["input", "hard_concrete", "resolvent", "no-convolution", "attention-first"]
 )
 @pytest.mark.usefixtures("_nothing_compiled")
+@pytest.mark.long
 def test_decoding_with_a_static_cache_is_compiled_once_without_a_graph_break(name: str) -> None:
     """For other tokens and for fewer of them too."""
     graphs: list[torch.fx.GraphModule] = []

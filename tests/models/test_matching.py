@@ -75,6 +75,7 @@ def _built(name: str, config: dict[str, Any]) -> PreTrainedModel:
         *((name, "flops") for name in ("gpt2", "llama", "mamba2")),
     ],
 )
+@pytest.mark.long
 def test_width_is_solved_within_one_percent_of_what_is_built(name: str, what: str) -> None:
     target = 150_000 if what == "parameters" else 1_300_000
     wanted = MatchSpec(what=what, target=target)
@@ -182,6 +183,7 @@ def test_frozen_baseline_counts_and_is_told_apart() -> None:
 
 
 @pytest.mark.parametrize("what", ["parameters", "flops"])
+@pytest.mark.long
 def test_width_is_solved_with_agency_in_the_count(what: Any) -> None:
     target = 150_000 if what == "parameters" else 1_300_000
     agency = AgencySpec(gate="input", policy=StatePolicy(), skips=True)

@@ -60,6 +60,7 @@ def test_scores_are_those_of_the_quantised_model(
 
 @pytest.mark.parametrize("granularity", ["head", "weight", ("head", "neuron")], ids=str)
 @pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.long
 def test_every_order_leaves_the_weights_that_it_says(family: str, granularity: object) -> None:
     model = tiny_model(family, seed=3)
     before = copy.deepcopy(model)

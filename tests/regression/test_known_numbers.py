@@ -50,6 +50,7 @@ def test_character_model_has_its_published_perplexity_on_the_test_split(
     assert 0.01 < found.stderr < 0.3
 
 
+@pytest.mark.long
 def test_first_windows_of_the_stories_have_the_published_perplexity(
     mirror: Path, real_models: Path
 ) -> None:

@@ -107,6 +107,7 @@ def test_json_has_the_numbers_of_the_tables_at_full_precision(
     }
 
 
+@pytest.mark.long
 def test_study_is_byte_equal_twice_and_does_not_depend_on_the_order_of_cells(
     study: RunRecord, write: Write
 ) -> None:

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+_WHOLE_FILE = re.compile(r"^pytestmark = .*xdist_group\(", re.MULTILINE)
 
 
 def test_every_folder_of_tests_belongs_to_an_environment() -> None:
@@ -20,16 +21,20 @@ def test_every_folder_of_tests_belongs_to_an_environment() -> None:
     assert folders <= set(words), f"in no environment: {sorted(folders - set(words))}"
 
 
-def test_default_run_is_the_checks_of_the_code_and_every_test() -> None:
+def test_plain_run_leaves_out_what_takes_seconds_and_ci_runs_every_test() -> None:
     parser = configparser.ConfigParser(interpolation=None)
     parser.read(ROOT / "tox.ini")
-    assert parser["tox"]["env_list"] == "lint, tests"
-    (command,) = (
-        line.removeprefix("tests: ")
+    assert parser["tox"]["env_list"] == "lint, quick"
+    commands = dict(
+        line.split(": ", 1)
         for line in parser["testenv"]["commands"].splitlines()
-        if line.startswith("tests: ")
+        if line.startswith(("quick: ", "tests: "))
     )
-    assert command == "{[shared]pytest} tests {posargs}"
+    (usual,) = re.findall(r'"(not slow [^"]*)"', (ROOT / "pyproject.toml").read_text())
+    assert commands == {
+        "quick": f'{{[shared]pytest}} tests -m "not long and {usual}" {{posargs}}',
+        "tests": "{[shared]pytest} tests {posargs}",
+    }
 
 
 def test_what_the_tests_of_a_file_share_is_made_by_one_worker() -> None:
@@ -39,17 +44,11 @@ def test_what_the_tests_of_a_file_share_is_made_by_one_worker() -> None:
         if re.search(r'^@pytest\.fixture\(scope="module"', path.read_text(), re.MULTILINE)
     ]
     assert len(sharing) > 5
-    spread = [
-        path
-        for path in sharing
-        if "\npytestmark = pytest.mark.xdist_group(" not in path.read_text()
-    ]
-    assert spread == []
+    assert [path for path in sharing if not _WHOLE_FILE.search(path.read_text())] == []
 
 
 def test_no_test_belongs_to_two_groups_of_which_xdist_makes_a_third() -> None:
-    whole_file = "\npytestmark = pytest.mark.xdist_group("
     texts = {path: path.read_text() for path in (ROOT / "tests").rglob("test_*.py")}
-    grouped = {path: text for path, text in texts.items() if whole_file in text}
+    grouped = {path: text for path, text in texts.items() if _WHOLE_FILE.search(text)}
     assert len(grouped) > 5
     assert [path for path, text in grouped.items() if text.count("xdist_group(") != 1] == []
