@@ -1,8 +1,11 @@
 """The test command runs every suite that there is."""
 
 import configparser
+import os
 import re
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 _WHOLE_FILE = re.compile(r"^pytestmark = .*xdist_group\(", re.MULTILINE)
@@ -45,6 +48,12 @@ def test_what_the_tests_of_a_file_share_is_made_by_one_worker() -> None:
     ]
     assert len(sharing) > 5
     assert [path for path in sharing if not _WHOLE_FILE.search(path.read_text())] == []
+
+
+@pytest.mark.skipif("PYTEST_XDIST_WORKER" not in os.environ, reason="one process has all groups")
+@pytest.mark.xdist_group("suites")
+def test_groups_reach_the_scheduler(request: pytest.FixtureRequest) -> None:
+    assert request.node.nodeid.endswith("@suites")
 
 
 def test_no_test_belongs_to_two_groups_of_which_xdist_makes_a_third() -> None:
