@@ -144,6 +144,15 @@ def test_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
         define_corpora({"law": CorpusSpec(path=str(folder))})
 
 
+def test_texts_stay_in_memory_until_a_recipe_defines_corpora(tmp_path: Path) -> None:
+    define_corpora({})
+    before = load_corpus("synthetic", "test")
+    define_corpora({})
+    assert load_corpus("synthetic", "test") is before
+    define_corpora({"mine": CorpusSpec(corpus="synthetic")})
+    assert load_corpus("synthetic", "test") is not before
+
+
 def test_name_of_a_corpus_of_the_project_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="the name of a corpus of the project"):
         define_corpora({"ptb": CorpusSpec(path=_folder(tmp_path / "law"))})
