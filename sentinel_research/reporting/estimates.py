@@ -16,6 +16,7 @@ from sentinel_research.reporting.numbers import fraction
 from sentinel_research.statistics import Interval, mean_interval, normal_interval
 
 DENSE = "dense"
+RANDOM = "random"
 FLOOR = "floor_perplexity"
 FLOOR_RATE = "floor_entropy_rate_perplexity"
 _OF = ": "

@@ -18,7 +18,7 @@ from sentinel_research.reporting.plots import (
     draw_rows,
 )
 from sentinel_research.reporting.plots.front import front_of
-from sentinel_research.reporting.plots.values import new_canvas
+from sentinel_research.reporting.plots.values import look_of, new_canvas
 from sentinel_research.reporting.svg import Drawing, drawing_style, save
 
 _SVG = "{http://www.w3.org/2000/svg}"
@@ -35,6 +35,13 @@ def _marks(drawing: Drawing) -> list[str]:
 
 def _place(name: str, cost: float, quality: float) -> Place:
     return Place("arm", name, Spread(cost), Spread(quality))
+
+
+def test_scorer_has_one_colour_whether_or_not_random_masks_are_beside_it() -> None:
+    alone = ["magnitude_l2", "entropy_low"]
+    beside = ["dense", "random", *alone]
+    assert [look_of(arm, alone) for arm in alone] == [look_of(arm, beside) for arm in alone]
+    assert len({look_of(arm, beside) for arm in beside}) == 4
 
 
 def test_front_has_what_nothing_else_beats_in_both() -> None:

@@ -10,9 +10,8 @@ import math
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
-from sentinel_research.reporting.criteria.scores import RANDOM
 from sentinel_research.reporting.curves import TaskCurves
-from sentinel_research.reporting.estimates import Estimate, split_arm
+from sentinel_research.reporting.estimates import RANDOM, Estimate, split_arm
 from sentinel_research.reporting.numbers import fraction
 from sentinel_research.statistics import (
     Position,

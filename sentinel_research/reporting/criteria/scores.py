@@ -10,7 +10,6 @@ from sentinel_research.record import CellRecord
 from sentinel_research.reporting.estimates import Group, Repeats, calibration_seed
 from sentinel_research.statistics import Interval, mean_interval
 
-RANDOM = "random"
 LEAVE_ONE_OUT = "leave_one_out"
 
 

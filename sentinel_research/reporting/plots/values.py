@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from sentinel_research.reporting.estimates import DENSE
+from sentinel_research.reporting.estimates import DENSE, RANDOM
 from sentinel_research.reporting.figures import COLOURS, MARKERS
 from sentinel_research.reporting.intervals import interval_parts
 from sentinel_research.reporting.numbers import number
@@ -53,7 +53,9 @@ class Look(NamedTuple):
 
 
 def look_of(arm: str, arms: Sequence[str]) -> Look:
-    """The look of one of several arms; the dense model is a star in the ink of the page.
+    """The look of one of several arms; the dense model and random masks have the ink of the page.
+
+    So every scorer has one colour in all figures of a report.
 
     Args:
         arm: One of them.
@@ -61,7 +63,9 @@ def look_of(arm: str, arms: Sequence[str]) -> Look:
     """
     if arm == DENSE:
         return Look(INK, "*", "")
-    place = [one for one in arms if one != DENSE].index(arm)
+    if arm == RANDOM:
+        return Look(INK, "X", "-")
+    place = [one for one in arms if one not in (DENSE, RANDOM)].index(arm)
     return Look(
         COLOURS[place % len(COLOURS)],
         MARKERS[place % len(MARKERS)],

@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from sentinel_research.reporting.criteria.scores import RANDOM
 from sentinel_research.reporting.differences import Difference, Pair, paired_differences
-from sentinel_research.reporting.estimates import join_arm, split_arm
+from sentinel_research.reporting.estimates import RANDOM, join_arm, split_arm
 from sentinel_research.reporting.recovery.results import FULL, RecoveryResult, TaskRecoveries
 
 

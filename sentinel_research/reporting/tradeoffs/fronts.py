@@ -4,8 +4,7 @@ from collections.abc import Iterator
 
 from sentinel_research.record import RunRecord
 from sentinel_research.reporting.criteria import Part
-from sentinel_research.reporting.criteria.scores import RANDOM
-from sentinel_research.reporting.estimates import Group, split_arm
+from sentinel_research.reporting.estimates import RANDOM, Group, split_arm
 from sentinel_research.reporting.plots import Line, Panel, Place, Spread, draw_front, draw_lines
 from sentinel_research.reporting.tradeoffs import measured
 from sentinel_research.reporting.tradeoffs.task import GENERATE, Lack, Measured
