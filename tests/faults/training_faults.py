@@ -101,8 +101,8 @@ TRAINING_FAULTS = (
         "recoveries/per_head_lr.py",
         "torch.where(values < threshold,",
         "torch.where(values > threshold,",
-        "tests/recoveries/test_unit_factors.py::"
-        "test_gradient_of_a_masked_unit_is_zero_exactly_where_its_factor_is",
+        "tests/recoveries/test_per_head_lr.py::"
+        "test_inactive_are_those_below_the_quantile_of_what_is_left",
     ),
     Fault(
         "the teacher teaches with dropout",
