@@ -46,7 +46,7 @@ def downstream(
         print(describe(downstream_recipe(request)).text)
         return 0
     with shown_progress(told) as progress:
-        record, files = run_downstream_request(request, progress=progress)
-    print(f"{summary(record)}\n")
-    print("\n".join(map(str, files)))
-    return 0 if record.status == "done" else 1
+        outcome = run_downstream_request(request, progress=progress)
+    print(f"{summary(outcome.record)}\n")
+    print("\n".join(map(str, outcome.files)))
+    return 0 if outcome.record.status == "done" else 1

@@ -21,6 +21,8 @@ class Outcome(NamedTuple):
     """The run."""
     files: tuple[Path, ...]
     """One JSON file for each model."""
+    folder: Path
+    """Of the run, inside the output folder."""
 
 
 def run_downstream_request(
@@ -62,7 +64,7 @@ def run_and_write(
     except CheckFailedError:
         _write(RunRecord.read(output_dir / inside), output_dir, inside, config)
         raise
-    return Outcome(record, _write(record, output_dir, inside, config))
+    return Outcome(record, _write(record, output_dir, inside, config), inside)
 
 
 def _write(

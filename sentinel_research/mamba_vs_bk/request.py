@@ -85,7 +85,8 @@ class BenchmarkRequest(Spec):
     device: str = "cpu"
     """cpu, cuda or cuda:N."""
     output_dir: Path = Path("benchmark_results")
-    """Folder of the JSON files; the runs with their records and reports are in runs/ in it."""
+    """Folder of the JSON files and report.html; the runs with their records and reports are in
+    runs/ in it."""
     no_checkpoint: bool = False
     """Delete every trained model once it was measured."""
     data: Path | None = None

@@ -1,4 +1,4 @@
-"""Run the benchmark dataset by dataset, and write its files; the same request goes on."""
+"""Run the benchmark dataset by dataset, and write its files and its page; the same goes on."""
 
 import statistics
 from pathlib import Path
@@ -9,6 +9,7 @@ from sentinel_research.errors import CheckFailedError, SentinelError, UsageError
 from sentinel_research.files import create_folder, write_atomically
 from sentinel_research.mamba_vs_bk.downstream import check_downstream, fine_tune_models
 from sentinel_research.mamba_vs_bk.models import chosen
+from sentinel_research.mamba_vs_bk.page import Measured, benchmark_page
 from sentinel_research.mamba_vs_bk.recipes import check_request, dataset_recipe
 from sentinel_research.mamba_vs_bk.request import BenchmarkRequest
 from sentinel_research.mamba_vs_bk.results import failures_of, file_name, model_result, spread
@@ -22,6 +23,7 @@ from sentinel_research.mamba_vs_bk.schema import (
 from sentinel_research.pipeline import default_folder, run
 from sentinel_research.progress import Progress, Silent
 from sentinel_research.record import RunRecord
+from sentinel_research.reporting import report_document
 
 
 class Outcome(NamedTuple):
@@ -33,6 +35,8 @@ class Outcome(NamedTuple):
     """By dataset; without those that could not begin."""
     failures: tuple[Failure, ...]
     """Everything that was asked for and not measured."""
+    report: Path
+    """The page of all of it, with Markdown and JSON beside it."""
 
 
 def run_benchmark(request: BenchmarkRequest, *, progress: Progress | None = None) -> Outcome:
@@ -56,6 +60,7 @@ def run_benchmark(request: BenchmarkRequest, *, progress: Progress | None = None
     create_folder(request.output_dir)
     found = _Found({}, {}, [], [])
     progress = progress or Silent()
+    over = []
     for dataset in request.dataset_names:
         try:
             _add_dataset(found, request, dataset, progress)
@@ -67,40 +72,53 @@ def run_benchmark(request: BenchmarkRequest, *, progress: Progress | None = None
             found.failures.append(Failure(dataset=dataset, cell=None, error=str(error)))
     if request.multi_dataset:
         for model in chosen(request.model):
-            own = {dataset: of[model] for dataset, of in found.results.items()}
-            multi = _multi(request, model, own, found.failures)
-            found.files.append(_write(request, f"{model}_multi_dataset.json", multi))
-    return Outcome(tuple(found.files), found.records, tuple(found.failures))
+            own = {dataset: of.results[model] for dataset, of in found.measured.items()}
+            over.append(_multi(request, model, own, found.failures))
+            found.files.append(_write(request, f"{model}_multi_dataset.json", over[-1]))
+    page = benchmark_page(request, found.measured, over, found.tuned, found.failures)
+    html = report_document(page, request.output_dir).html
+    progress.say(f"report: {html}")
+    return Outcome(tuple(found.files), found.records(), tuple(found.failures), html)
 
 
 class _Found(NamedTuple):
     """What a benchmark has so far."""
 
-    results: dict[str, dict[str, ModelResult]]
-    """By dataset and model."""
-    records: dict[str, RunRecord]
+    measured: dict[str, Measured]
+    """By dataset."""
+    tuned: dict[str, tuple[RunRecord, Path]]
+    """Fine-tunings by dataset, each with the folder of its run."""
     files: list[Path]
     failures: list[Failure]
+
+    def records(self) -> dict[str, RunRecord]:
+        """Every run, in the order in which they ran."""
+        records = {}
+        for dataset, found in self.measured.items():
+            records[dataset] = found.record
+            if dataset in self.tuned:
+                records[f"{dataset}, fine-tuned"] = self.tuned[dataset][0]
+        return records
 
 
 def _add_dataset(
     found: _Found, request: BenchmarkRequest, dataset: str, progress: Progress
 ) -> None:
     record, folder = _run_dataset(request, dataset, progress)
-    found.records[dataset] = record
     found.failures.extend(failures_of(record, dataset))
-    found.results[dataset] = {
+    results = {
         model: model_result(request, dataset, model, record, folder)
         for model in chosen(request.model)
     }
-    for model, result in found.results[dataset].items():
+    found.measured[dataset] = Measured(results, record, folder.relative_to(request.output_dir))
+    for model, result in results.items():
         found.files.append(_write(request, file_name(model, dataset, request), result))
     if request.downstream:
         outcome, failed = fine_tune_models(request, dataset, record, folder, progress)
         found.failures.extend(failed)
         if outcome is not None:
             found.files.extend(outcome.files)
-            found.records[f"{dataset}, fine-tuned"] = outcome.record
+            found.tuned[dataset] = outcome.record, outcome.folder
 
 
 def _run_dataset(

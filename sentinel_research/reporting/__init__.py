@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from sentinel_research.files import write_atomically
 from sentinel_research.record import INDEX_FILE, MODELS_FOLDER, RECORD_FILE, RunRecord
-from sentinel_research.reporting.document import write_document
+from sentinel_research.reporting.document import Document, write_document
 from sentinel_research.reporting.export import render_document, render_json
 from sentinel_research.reporting.joined import joined_page, read_models
 from sentinel_research.reporting.joined.results import Swept
@@ -18,7 +18,7 @@ from sentinel_research.reporting.page import build_page
 from sentinel_research.reporting.render import render_html, render_markdown
 from sentinel_research.reporting.terminal import summary
 
-__all__ = ["ReportFiles", "report", "report_sweep", "summary"]
+__all__ = ["ReportFiles", "report", "report_document", "report_sweep", "summary"]
 
 
 class ReportFiles(NamedTuple):
@@ -67,11 +67,23 @@ def report_sweep(folder: Path) -> ReportFiles | None:
     return None if swept is None else _report_sweep(folder, swept)
 
 
-def _report_sweep(folder: Path, swept: Swept) -> ReportFiles:
-    document = joined_page(swept)
+def report_document(document: Document, folder: Path) -> ReportFiles:
+    """Write a page of parts as the report of a folder.
+
+    Args:
+        document: What it says.
+        folder: Exists.
+
+    Raises:
+        SentinelError: if the folder cannot be written.
+    """
     write_atomically(folder / "report.json", render_document(document))
     html = write_document(document, folder, "report")
     return ReportFiles(html, folder / "report.md", folder / "report.json")
+
+
+def _report_sweep(folder: Path, swept: Swept) -> ReportFiles:
+    return report_document(joined_page(swept), folder)
 
 
 def _report_run(folder: Path, record: RunRecord) -> ReportFiles:

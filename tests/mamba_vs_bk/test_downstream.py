@@ -35,6 +35,9 @@ def test_every_trained_model_gets_a_file_of_its_own(
     output = tmp_path / "out"
     words = ["mamba-vs-bk", *merged(*WORDS, "--output_dir", str(output))]
     assert main(words) == 0
+    page = (output / "report.html").read_text()
+    assert "<h2>Fine-tuned, after shakespeare</h2>" in page
+    assert ">report of shakespeare, fine-tuned</a>" in page
     for model in ("mamba", "bk"):
         found = read(output, f"{model}_downstream.json")
         assert set(found["squad"]) == {"em", "f1", "dataset_size"}

@@ -50,7 +50,7 @@ def test_files_have_the_published_names_and_exactly_these_fields(finished: Path)
     assert {path.name for path in finished.glob("*.json")} == {
         *(f"{model}_{dataset}_seq32_bits32.json" for model in ("mamba", "bk")
           for dataset in ("shakespeare", "ptb")),
-        *("mamba_multi_dataset.json", "bk_multi_dataset.json"),
+        *("mamba_multi_dataset.json", "bk_multi_dataset.json", "report.json"),
     }  # fmt: skip
     single, multi = read(finished, FILE), read(finished, "bk_multi_dataset.json")
     assert list(single) == [*PUBLISHED, *OURS]

@@ -1,5 +1,8 @@
 """Compared architectures in a report: what each measured, how they differ, what they cost."""
 
-from sentinel_research.reporting.architectures.section import compare_architectures
+from sentinel_research.reporting.architectures.section import (
+    compare_architectures,
+    compare_on_tasks,
+)
 
-__all__ = ["compare_architectures"]
+__all__ = ["compare_architectures", "compare_on_tasks"]

@@ -42,6 +42,20 @@ def compare_architectures(record: RunRecord) -> tuple[Part, ...]:
     """
     if record.comparison is None:
         return ()
+    return (
+        *compare_on_tasks(record),
+        *_long_context(record),
+        _models(record),
+        _training(record),
+    )
+
+
+def compare_on_tasks(record: RunRecord) -> tuple[Part, ...]:
+    """What the compared architectures of a run scored, task by task, and how they differ.
+
+    Args:
+        record: A run that compares architectures.
+    """
     parts = []
     for task in list_tasks(record):
         found = task_results(record, task)
@@ -51,7 +65,7 @@ def compare_architectures(record: RunRecord) -> tuple[Part, ...]:
             parts.append(Part(f"results-{task}", title, None, None, (), absent, None))
         else:
             parts += [_results(record, found), _differences(record, found)]
-    return (*parts, *_long_context(record), _models(record), _training(record))
+    return tuple(parts)
 
 
 def _results(record: RunRecord, found: TaskResults) -> Part:
