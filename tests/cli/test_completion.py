@@ -1,8 +1,13 @@
 """Completion by the tab key, as a shell asks for it."""
 
+import os
+import pty
 import re
+import select
 import shlex
+import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -63,14 +68,76 @@ def test_bash_completes_commands_flags_and_choices(
     assert all(word.startswith(words.split()[-1].strip("'")) for word in found)
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home in which the other two shells have their scripts."""
+    home = tmp_path_factory.mktemp("shells")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(home))
+        for shell in ("zsh", "fish"):
+            assert main(["--install-completion", "--shell", shell]) == 0
+    # most people have it there, and the installer says that it has to be
+    with (home / ".zshrc").open("a") as file:
+        file.write("autoload -Uz compinit\ncompinit -u\n")
+    return home
+
+
+def _needs(shell: str) -> None:
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not installed")
+
+
+def _typed_in_zsh(home: Path, words: str, expected: str) -> str:
+    """What a terminal shows after words and a tab, as soon as it shows what is expected."""
+    terminal, shell_side = pty.openpty()
+    shell = subprocess.Popen(
+        ["zsh", "-i"],
+        env={**os.environ, "HOME": str(home), "TERM": "dumb"},
+        stdin=shell_side,
+        stdout=shell_side,
+        stderr=shell_side,
+        start_new_session=True,
+    )
+    seen, end = "", time.monotonic() + 20
+    os.write(terminal, words.encode() + b"\t\t")
+    try:
+        while expected not in seen and time.monotonic() < end:
+            if select.select([terminal], [], [], 0.1)[0]:
+                seen += os.read(terminal, 1 << 16).decode(errors="replace")
+    finally:
+        shell.kill()
+        shell.wait()
+        os.close(shell_side)
+        os.close(terminal)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("sentinel comp", "compare-agency"),
+        ("sentinel run demo --verb", "--verbose"),
+        ("sentinel run demo --executor r", "ray"),
+        ("sentinel baseline ", "measure"),
+    ],
+    ids=["command", "flag", "choice", "subcommand"],
+)
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
-def test_other_shells_have_a_script_of_their_own(
-    shell: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_zsh_and_fish_complete_commands_flags_and_choices(
+    shell: str, words: str, expected: str, home: Path
 ) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    path = tmp_path / "script"
-    assert main(["--install-completion", "--shell", shell, "--output", str(path)]) == 0
-    assert "compare-agency" in path.read_text()
+    _needs(shell)
+    if shell == "zsh":
+        assert expected in _typed_in_zsh(home, words, expected)
+        return
+    done = subprocess.run(
+        ["fish", "-c", f"complete -C {shlex.quote(words)}"],
+        env={**os.environ, "HOME": str(home), "XDG_CONFIG_HOME": str(home / ".config")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert expected in {line.split("\t")[0] for line in done.stdout.splitlines()}
 
 
 def test_unknown_shell_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
