@@ -63,12 +63,13 @@ def check_memory(name: str, weight_bytes: int, free: int | None) -> None:
         )
 
 
-def check_time(seconds: float, num_units: int, patience: float) -> None:
+def check_time(seconds: float, num_units: int, num_sequences: int, patience: float) -> None:
     """Refuse to leave one unit out after the other for longer than somebody waits.
 
     Args:
         seconds: Of one pass, forward and back.
         num_units: Heads and blocks that are still to be left out.
+        num_sequences: That a pass reads.
         patience: Minutes.
 
     Raises:
@@ -76,11 +77,13 @@ def check_time(seconds: float, num_units: int, patience: float) -> None:
     """
     minutes = seconds * num_units / 60
     if minutes > patience:
+        fitting = int(num_sequences * patience / minutes)
+        less = f"read less text: --sequences {fitting}; " if fitting else ""
         raise UsageError(
             f"leaving out {num_units:,} heads and blocks one by one takes about {minutes:.0f} "
             f"minutes here, and --patience is {patience:g}",
-            f"Wait for it: --patience {max(1, round(1.5 * minutes))}; read less text: --sequences "
-            "8; or estimate all of them from one pass: --estimates gradients",
+            f"Wait for it: --patience {max(1, round(1.5 * minutes))}; {less}or estimate all of "
+            "them from one pass: --estimates gradients",
         )
 
 

@@ -67,7 +67,7 @@ def measured_effects(
     empty = begin(subject.model, subject.calibration, one_by_one=one_by_one)
     readings: Readings = shelf.find(path) or empty
     missing = int(sum(map(bool, _has_gaps(readings))))
-    check_time(seconds, missing, spec.patience)
+    check_time(seconds, missing, len(subject.calibration), spec.patience)
     read(
         subject.model,
         subject.calibration,

@@ -35,6 +35,10 @@ class Asked(NamedTuple):
     seed: int = 0
 
 
+def _key(scorer: str, kind: str, seed: int) -> tuple[str, str, int]:
+    return scorer, kind, seed if get("scorers", scorer).seeded else 0
+
+
 def scorers_of(kind: str) -> list[str]:
     """The registered scorers that rank single units of a kind."""
     return [name for name in names("scorers") if kind in get("scorers", name).units]
@@ -74,10 +78,15 @@ class Scorebook:
                 f"the scorer '{scorer}' does not score {kind}s",
                 did_you_mean(scorer, scorers_of(kind)),
             )
-        key = scorer, kind, seed if get("scorers", scorer).seeded else 0
+        key = _key(scorer, kind, seed)
         if key not in self._found:
             self._found[key] = self._from_effects(scorer, kind) or self._scored(*key)
         return self._found[key]
+
+    def known(self, scorer: str, kind: str, seed: int = 0) -> Scores | None:
+        """What was asked for before, in any thread; None if that has to be made."""
+        known = kind in KINDS and scorer in scorers_of(kind)
+        return self._found.get(_key(scorer, kind, seed)) if known else None
 
     def plan(self, asked: Asked) -> PruningPlan:
         """The plan that a choice by score makes of the whole model.
@@ -133,7 +142,8 @@ class Scorebook:
         if scorer == ORACLE:
             num = sum(self._subject.structure.num_units(kind))  # type: ignore[arg-type]
             # without the way back
-            check_time(self._seconds / 3, num, self._patience)
+            length = len(self._subject.calibration)
+            check_time(self._seconds / 3, num, length, self._patience)
             scores = score_units(self._subject.model, spec, self._subject.calibration)
         else:
             statistics = self._measured(kind)

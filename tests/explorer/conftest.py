@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from sentinel_research.explorer.opening import measured_effects
+from sentinel_research.explorer.opening import measured_effects, open_session
 from sentinel_research.explorer.probe import seconds_of_a_pass
 from sentinel_research.explorer.scorebook import Scorebook
 from sentinel_research.explorer.serve import Serving, listen
@@ -124,9 +124,12 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def shared_server(opened: Opened) -> Iterator[Server]:
-    """A session of several tests behind a real server."""
-    found = Server(Session(opened.subject, opened.effects, opened.book))
+def shared_server(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A session of several tests behind a real server, with a model of its own: two sessions of
+    other threads would hook into one model at once.
+    """
+    shelf = Shelf(tmp_path_factory.mktemp("shared"))
+    found = Server(open_session(request(folder), Silent(), shelf))
     yield found
     found.close()
 

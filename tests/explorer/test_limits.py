@@ -46,11 +46,17 @@ def test_free_memory_is_the_least_of_machine_and_container(
 
 
 def test_time_beyond_patience_is_said_with_three_ways_out() -> None:
-    check_time(1.0, 600, 10)
+    check_time(1.0, 600, 32, 10)
     with pytest.raises(UsageError, match=r"1,200 heads .* takes about 20 minutes") as caught:
-        check_time(1.0, 1200, 10)
-    for way in ("--patience 30", "--sequences 8", "--estimates gradients"):
+        check_time(1.0, 1200, 32, 10)
+    for way in ("--patience 30", "--sequences 16", "--estimates gradients"):
         assert way in caught.value.hint
+
+
+def test_less_text_is_not_advised_where_none_is_little_enough() -> None:
+    with pytest.raises(UsageError, match="takes about 400 minutes") as caught:
+        check_time(20.0, 1200, 32, 10)
+    assert "--sequences" not in caught.value.hint
 
 
 def test_what_is_kept_is_found_by_what_it_depends_on(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from sentinel_research.explorer.probe import Readings, read
 from sentinel_research.explorer.scorebook import Asked
 from sentinel_research.explorer.session import Session
 from sentinel_research.explorer.shelf import Shelf
+from sentinel_research.explorer.worker import Stop, Urgency
 from sentinel_research.explorer.writing import Prompt
 from sentinel_research.pipeline import run
 from sentinel_research.progress import Silent
@@ -21,7 +22,7 @@ from sentinel_research.pruning import plan_units
 from sentinel_research.recipe import load_recipe
 from sentinel_research.specs import PruneSpec
 from sentinel_research.specs.explore import ExploreSpec
-from tests.explorer.conftest import request
+from tests.explorer.conftest import Gate, request
 
 
 def test_new_session_shows_the_whole_model_measured(session: Session) -> None:
@@ -145,6 +146,22 @@ def test_leave_one_out_is_not_measured_again_for_its_scores(
     found = session.scores("leave_one_out", "head")
     assert found["values"] == session.effects.by_layer("head")
     assert found["errors"] == session.effects.errors_by_layer("head")
+
+
+def test_scores_that_are_there_do_not_wait_for_what_is_measured(session: Session) -> None:
+    found, gate, ended = session.scores("wanda", "head"), Gate(), list[str]()
+
+    def slow(_: Stop) -> None:
+        gate.begun.set()
+        gate.may_end.wait(5)
+        ended.append("slow")
+
+    session._worker.submit(Urgency.LOSS, slow, ended.append)
+    assert gate.begun.wait(10)
+    assert session.scores("wanda", "head") == found
+    assert ended == []
+    gate.may_end.set()
+    assert session.wait(10)
 
 
 @pytest.mark.parametrize(

@@ -163,3 +163,29 @@ def test_model_stops_between_two_passes_once_nobody_waits() -> None:
     assert len(passes) == 2
     # nothing of the watch is left on the model
     assert not model._forward_pre_hooks
+
+
+def test_model_stops_within_a_pass_before_the_next_layer() -> None:
+    stop, reached = Stop(), []
+
+    class Layer(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            reached.append(self)
+            stop.ask()
+            return x
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.ModuleList([Layer(), Layer()])
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            for layer in self.layers:
+                x = layer(x)
+            return x
+
+    model = Model()
+    with pytest.raises(OutdatedError), stop.watching(model):
+        model(torch.zeros(1))
+    assert reached == [model.layers[0]]
+    assert not any(layer._forward_pre_hooks for layer in model.modules())
