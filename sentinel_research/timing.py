@@ -100,7 +100,10 @@ class Sample(NamedTuple):
 
 
 def measure(
-    actions: Mapping[str, Action], num_rounds: int, wait: Callable[[], object] = nothing
+    actions: Mapping[str, Action],
+    num_rounds: int,
+    wait: Callable[[], object] = nothing,
+    told: Callable[[], object] = nothing,
 ) -> dict[str, list[Sample]]:
     """Run every action once to warm up, and then once in every round.
 
@@ -108,6 +111,7 @@ def measure(
         actions: What is timed, by name; in each round another one goes first.
         num_rounds: Samples of each action.
         wait: Waits until the device has finished what was asked of it.
+        told: Called after every round, while no clock runs.
 
     Returns:
         The samples of every action; the i-th ones belong to one round.
@@ -121,6 +125,7 @@ def measure(
             first = index % len(names)
             for name in names[first:] + names[:first]:
                 samples[name].append(_timed(actions[name], wait))
+            told()
     return samples
 
 

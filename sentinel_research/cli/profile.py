@@ -202,13 +202,11 @@ def _carry_out(spec: "ProfileSpec", output: Path | None, told: Hushed) -> int:
     from sentinel_research.profiling.page import profile_page
     from sentinel_research.profiling.run import MARKDOWN, profile
     from sentinel_research.profiling.show import to_markdown, verdict
+    from sentinel_research.progress import Plain, Silent
     from sentinel_research.reporting.document import write_document
 
-    def say(part: str) -> None:
-        if not told.quiet:
-            print(f"{part} ...", file=sys.stderr, flush=True)
-
-    report = profile(spec, output, told=say)
+    # a live display is a thread that would be timed too
+    report = profile(spec, output, progress=Silent(sys.stderr) if told.quiet else Plain())
     text = to_markdown(report)
     print(text, file=sys.stderr)
     if output is None:

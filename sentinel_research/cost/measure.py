@@ -35,6 +35,7 @@ from sentinel_research.machine import Watch, wait_for
 from sentinel_research.memory import PeakMemory
 from sentinel_research.models.kernels import check_comparable, kernels_of
 from sentinel_research.models.modes import evaluating
+from sentinel_research.progress import Progress, Silent, piece
 from sentinel_research.specs import CostSpec
 from sentinel_research.timing import Sample, compare, measure, median_interval
 
@@ -71,7 +72,7 @@ def cost(
         720
     """
     if dense is None:
-        return _all({name: model}, spec or CostSpec(), None)[name]
+        return _all({name: model}, spec or CostSpec(), None, Silent())[name]
     return costs({name: model}, spec, dense=dense)[name]
 
 
@@ -80,6 +81,7 @@ def costs(
     spec: CostSpec | None = None,
     *,
     dense: PreTrainedModel,
+    progress: Progress | None = None,
 ) -> dict[str, CostReport]:
     """Measure what several models cost, all in turns with one.
 
@@ -87,6 +89,8 @@ def costs(
         models: By name; `dense` is the name of the reference.
         spec: See `cost`.
         dense: The reference; its own report is the first.
+        progress: Who is told, between two rounds. One that works in a thread of its own, as live
+            lines do, would be timed with the models.
 
     Returns:
         Reports by name.
@@ -101,7 +105,8 @@ def costs(
         )
     for model in models.values():
         _check_pair(model, dense)
-    return _all({REFERENCE: dense, **models}, spec or CostSpec(), REFERENCE)
+    every = {REFERENCE: dense, **models}
+    return _all(every, spec or CostSpec(), REFERENCE, progress or Silent())
 
 
 def _check_pair(model: PreTrainedModel, dense: PreTrainedModel) -> None:
@@ -120,7 +125,10 @@ def _check_pair(model: PreTrainedModel, dense: PreTrainedModel) -> None:
 
 
 def _all(
-    models: Mapping[str, PreTrainedModel], spec: CostSpec, reference: str | None
+    models: Mapping[str, PreTrainedModel],
+    spec: CostSpec,
+    reference: str | None,
+    progress: Progress,
 ) -> dict[str, CostReport]:
     """Every model's report; the reference is one of them."""
     first = next(iter(models.values()))
@@ -132,15 +140,15 @@ def _all(
     with ExitStack() as stack:
         for model in models.values():
             stack.enter_context(evaluating(model))
-        timed = [(run, _timed(run, models, device)) for run in runs(first, spec)]
+        asked = list(runs(first, spec))
+        with piece(progress, "timing", sum(run.num_repetitions for run in asked)):
+            timed = [(run, _timed(run, models, device, progress)) for run in asked]
         work = {name: work_of(model, spec) for name, model in models.items()}
         rates = machine_rates(device, first.dtype, clock) if reference is not None else None
         phases = {name: _phases(name, timed, work, reference, rates) for name in models}
-        modules = {
-            name: _modules(model, spec) if spec.modules else () for name, model in models.items()
-        }
+        modules = _modules(models, spec, progress)
         storage = {name: storage_of(model, spec) for name, model in models.items()}
-    fresh = _fresh(models, spec, device, reference)
+    fresh = _fresh(models, spec, device, reference, progress)
     conditions = watch.conditions()
     return {
         name: CostReport(
@@ -167,10 +175,13 @@ def name_of(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _timed(run: Run, models: Mapping[str, PreTrainedModel], device: str) -> dict[str, list[Sample]]:
+def _timed(
+    run: Run, models: Mapping[str, PreTrainedModel], device: str, progress: Progress
+) -> dict[str, list[Sample]]:
     """Times of one phase of all models, in the same rounds."""
     actions = {name: run.action(model) for name, model in models.items()}
-    return measure(actions, run.num_repetitions, partial(wait_for, device))
+    told = partial(progress.advance, f"{run.phase}, batch {run.batch_size}")
+    return measure(actions, run.num_repetitions, partial(wait_for, device), told)
 
 
 def _phases(
@@ -208,7 +219,21 @@ def _phases(
     return tuple(found)
 
 
-def _modules(model: PreTrainedModel, spec: CostSpec) -> tuple[ModuleCost, ...]:
+def _modules(
+    models: Mapping[str, PreTrainedModel], spec: CostSpec, progress: Progress
+) -> dict[str, tuple[ModuleCost, ...]]:
+    """Where the time of every model goes, if that is asked for."""
+    if not spec.modules:
+        return dict.fromkeys(models, ())
+    found = {}
+    with piece(progress, "modules", len(models)):
+        for name, model in models.items():
+            found[name] = _modules_of(model, spec)
+            progress.advance(name)
+    return found
+
+
+def _modules_of(model: PreTrainedModel, spec: CostSpec) -> tuple[ModuleCost, ...]:
     """Of reading the prompt and of decoding one token, of one sequence."""
     ids = random_prompt(model, 1, spec.prompt_tokens, spec.seed)
     read, step = prefill(ids, model, 1), decode(ids, model, 1)
@@ -221,7 +246,11 @@ def _modules(model: PreTrainedModel, spec: CostSpec) -> tuple[ModuleCost, ...]:
 
 
 def _fresh(
-    models: Mapping[str, PreTrainedModel], spec: CostSpec, device: str, reference: str | None
+    models: Mapping[str, PreTrainedModel],
+    spec: CostSpec,
+    device: str,
+    reference: str | None,
+    progress: Progress,
 ) -> dict[str, tuple[Fresh | None, str]]:
     """Each model's memory and loading, or why there are none."""
     if not spec.fresh_process:
@@ -230,7 +259,7 @@ def _fresh(
     if absent:
         return dict.fromkeys(models, (None, absent))
     found: dict[str, tuple[Fresh | None, str]] = {}
-    with temporary_folder() as name_of_folder:
+    with temporary_folder() as name_of_folder, piece(progress, "memory and loading", len(models)):
         folder = Path(name_of_folder)
         beside = folder / "reference" if reference is not None else None
         if reference is not None and beside is not None:
@@ -243,10 +272,11 @@ def _fresh(
                     store(model, place)
             except UsageError as error:
                 found[name] = None, error.message
-                continue
-            other = None if is_reference else beside
-            words = name, reference or ""
-            found[name] = measure_fresh(place, other, spec, device, *words), ""
-            if not is_reference:
-                shutil.rmtree(place)
+            else:
+                other = None if is_reference else beside
+                words = name, reference or ""
+                found[name] = measure_fresh(place, other, spec, device, *words), ""
+                if not is_reference:
+                    shutil.rmtree(place)
+            progress.advance(name)
     return found

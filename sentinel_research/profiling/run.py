@@ -19,6 +19,7 @@ from sentinel_research.profiling.recommend import Candidate, recommendations
 from sentinel_research.profiling.schema import LevelsPart, Loss, Profiled, ProfileReport
 from sentinel_research.profiling.subject import Loaded, Subject, load_subject
 from sentinel_research.profiling.target import find_target
+from sentinel_research.progress import Progress, Silent, piece
 from sentinel_research.specs.profile import Combination, ProfileSpec
 from sentinel_research.timing import Median, ratio_of
 
@@ -28,22 +29,18 @@ INTEGRATION_LEVELS = (0, 50)
 PARTS = ("prunings", "levels", "integration", "attention", "target")
 
 
-def silently(_part: str) -> None:
-    """Tell nobody."""
-
-
 def profile(
     spec: ProfileSpec,
     folder: Path | None = None,
     *,
-    told: Callable[[str], object] = silently,
+    progress: Progress | None = None,
 ) -> ProfileReport:
     """Measure what was asked.
 
     Args:
         spec: The profile.
         folder: Where `profile.json` is kept; parts that are there already are not measured again.
-        told: Called with the name of every part that begins.
+        progress: Who is told, see `costs`.
 
     Returns:
         All parts.
@@ -53,17 +50,21 @@ def profile(
         CheckFailedError: if optimisation levels do not compute the same.
     """
     report = ProfileReport(spec=spec) if folder is None else _begun(spec, create_folder(folder))
-    loaded: Loaded | None = None
-    for name in _asked(spec):
-        if getattr(report, name) is not None:
-            continue
-        told(name)
-        loaded = loaded or load_subject(spec)
-        part = _MEASURE[name](spec, loaded, folder)
-        report = report.model_copy(update={name: part})
-        report = report.model_copy(update={"recommendations": tuple(recommended(report))})
-        if folder is not None:
-            write_atomically(folder / JSON, report.model_dump_json(indent=1) + "\n")
+    asked = tuple(_asked(spec))
+    missing = [name for name in asked if getattr(report, name) is None]
+    if not missing:
+        return report
+    progress = progress or Silent()
+    loaded = load_subject(spec)
+    title = f"profile of {spec.model}"
+    with piece(progress, title, len(asked), done=len(asked) - len(missing), kinds=missing):
+        for name in missing:
+            part = _MEASURE[name](spec, loaded, folder, progress)
+            report = report.model_copy(update={name: part})
+            report = report.model_copy(update={"recommendations": tuple(recommended(report))})
+            if folder is not None:
+                write_atomically(folder / JSON, report.model_dump_json(indent=1) + "\n")
+            progress.advance(name)
     return report
 
 
@@ -94,10 +95,12 @@ def _begun(spec: ProfileSpec, folder: Path) -> ProfileReport:
     return found
 
 
-def _prunings(spec: ProfileSpec, loaded: Loaded, _folder: Path | None) -> tuple[Profiled, ...]:
+def _prunings(
+    spec: ProfileSpec, loaded: Loaded, _folder: Path | None, progress: Progress
+) -> tuple[Profiled, ...]:
     subject = Subject(spec, loaded)
     models = {one.name: subject.build(one) for one in spec.combinations}
-    reports = costs(models, spec.cost, dense=loaded.model)
+    reports = costs(models, spec.cost, dense=loaded.model, progress=progress)
     everything = {REFERENCE: loaded.model, **models}
     return tuple(
         Profiled(cost=report, quality=_loss(subject, everything[name]))
@@ -118,12 +121,20 @@ def _loss(subject: Subject, model: PreTrainedModel) -> Loss | None:
     )
 
 
-def _levels(spec: ProfileSpec, loaded: Loaded, _folder: Path | None) -> tuple[LevelsPart, ...]:
-    subject = Subject(spec, loaded)
-    return tuple(_levels_of(spec, subject, one) for one in spec.combinations)
+def _levels(
+    spec: ProfileSpec, loaded: Loaded, _folder: Path | None, progress: Progress
+) -> tuple[LevelsPart, ...]:
+    subject, found = Subject(spec, loaded), []
+    with piece(progress, "levels", len(spec.combinations)):
+        for one in spec.combinations:
+            found.append(_levels_of(spec, subject, one, progress))
+            progress.advance(one.name)
+    return tuple(found)
 
 
-def _levels_of(spec: ProfileSpec, subject: Subject, combination: Combination) -> LevelsPart:
+def _levels_of(
+    spec: ProfileSpec, subject: Subject, combination: Combination, progress: Progress
+) -> LevelsPart:
     """All levels of one pruning, checked before they are timed."""
     plan = subject.plan(combination)
     # level 0 is what others are judged by, asked for or not
@@ -132,7 +143,7 @@ def _levels_of(spec: ProfileSpec, subject: Subject, combination: Combination) ->
     words = [WORDS[level] for level in asked]
     differences = check_equal(list(models.values()), words)
     quick = spec.cost.model_copy(update={"fresh_process": False, "modules": False})
-    reports = costs(models, quick, dense=subject.model)
+    reports = costs(models, quick, dense=subject.model, progress=progress)
     return LevelsPart(
         combination=combination,
         largest_difference={
@@ -157,26 +168,29 @@ def _against(report: CostReport, other: CostReport, phase: str) -> Median:
     return ratio_of(list(zip(*times, strict=True)))
 
 
-def _integration(spec: ProfileSpec, loaded: Loaded, _folder: Path | None) -> tuple[Profiled, ...]:
+def _integration(
+    spec: ProfileSpec, loaded: Loaded, _folder: Path | None, progress: Progress
+) -> tuple[Profiled, ...]:
     found = variants(loaded.model, loaded.model, INTEGRATION_LEVELS)
     models = {name: one.model for name, one in found.items()}
     quick = spec.cost.model_copy(update={"fresh_process": False, "modules": False})
-    return tuple(
-        Profiled(cost=report) for report in costs(models, quick, dense=loaded.model).values()
-    )
+    reports = costs(models, quick, dense=loaded.model, progress=progress)
+    return tuple(Profiled(cost=report) for report in reports.values())
 
 
-def _attention(spec: ProfileSpec, loaded: Loaded, _folder: Path | None) -> object:
+def _attention(
+    spec: ProfileSpec, loaded: Loaded, _folder: Path | None, _progress: Progress
+) -> object:
     return attention_section(loaded.model, spec.cost.num_repetitions)
 
 
-def _target(spec: ProfileSpec, loaded: Loaded, folder: Path | None) -> object:
+def _target(spec: ProfileSpec, loaded: Loaded, folder: Path | None, progress: Progress) -> object:
     assert spec.target is not None  # it was asked for
     subject = Subject(spec, loaded)
-    return find_target(subject, spec.target, spec.cost, folder, loaded.tokenizer)
+    return find_target(subject, spec.target, spec.cost, folder, loaded.tokenizer, progress)
 
 
-_MEASURE: dict[str, Callable[[ProfileSpec, Loaded, Path | None], object]] = {
+_MEASURE: dict[str, Callable[[ProfileSpec, Loaded, Path | None, Progress], object]] = {
     "prunings": _prunings,
     "levels": _levels,
     "integration": _integration,

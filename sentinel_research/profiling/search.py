@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from sentinel_research.errors import UsageError
+from sentinel_research.progress import Progress, Silent, piece
 from sentinel_research.specs.profile import Combination, TargetSpec
 from sentinel_research.timing import Median
 
@@ -95,13 +96,16 @@ def space_of(num_units: Mapping[str, int], target: TargetSpec) -> dict[str, list
     return found
 
 
-def search(meter: Meter, space: Space, target: TargetSpec) -> Found:
+def search(
+    meter: Meter, space: Space, target: TargetSpec, progress: Progress | None = None
+) -> Found:
     """Search, see the module.
 
     Args:
         meter: Judges combinations.
         space: What can be combined.
         target: What to reach, and how to search.
+        progress: Who is told how far it is at most; a target that is reached ends it earlier.
 
     Raises:
         UsageError: if optuna is asked for and not installed, or heads and their groups both may go.
@@ -112,7 +116,14 @@ def search(meter: Meter, space: Space, target: TargetSpec) -> Found:
             "Leave out one of them: --unit head --unit neuron --unit layer.",
         )
     state = _State(meter, target)
-    (_greedy if target.search == "greedy" else _by_optuna)(state, space)
+    progress = progress or Silent()
+    if target.search == "greedy":
+        most = 1 + sum(len(values) - 1 for values in space.values())
+        with piece(progress, "search", most):
+            _greedy(state, space, progress)
+    else:
+        with piece(progress, "search", target.num_trials):
+            _by_optuna(state, space, progress)
     return state.found()
 
 
@@ -176,7 +187,7 @@ class _State:
         return Found(best, tuple(self._tried.values()), measured)
 
 
-def _greedy(state: _State, space: Space) -> None:
+def _greedy(state: _State, space: Space, progress: Progress) -> None:
     place = dict.fromkeys(space, 0)
     now = state.look(_at(space, place))
     while True:
@@ -193,6 +204,7 @@ def _greedy(state: _State, space: Space) -> None:
             # the most that can go: where even that falls short, the user is told by how much
             state.time(now)
             return
+        progress.advance(now.combination.name)
         place = min(options)[2]
         now = state.look(_at(space, place))
 
@@ -215,7 +227,7 @@ def _combination(values: Mapping[str, float]) -> Combination:
     return Combination.model_validate({**values, "bits": int(values["bits"])})
 
 
-def _by_optuna(state: _State, space: Space) -> None:
+def _by_optuna(state: _State, space: Space, progress: Progress) -> None:
     optuna = _optuna()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     goal = state.target.speed_up
@@ -225,6 +237,7 @@ def _by_optuna(state: _State, space: Space) -> None:
         tried = state.look(_combination(values))
         for phase, value in state.corrected(tried).items():
             trial.set_constraint(phase, goal - value)
+        progress.advance(tried.combination.name)
         return tried.loss
 
     sampler = optuna.samplers.TPESampler(seed=state.target.seed)

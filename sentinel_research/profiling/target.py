@@ -15,6 +15,7 @@ from sentinel_research.profiling.predicted import Predictor, predictor
 from sentinel_research.profiling.schema import Look, Loss, TargetPart
 from sentinel_research.profiling.search import Measured, Speeds, Tried, search, space_of
 from sentinel_research.profiling.subject import Subject
+from sentinel_research.progress import Progress
 from sentinel_research.specs import CostSpec
 from sentinel_research.specs.profile import Combination, TargetSpec
 from sentinel_research.timing import Median
@@ -26,10 +27,11 @@ class ModelMeter:
     Args:
         subject: The dense model with its text.
         spec: How it is timed; memory and modules are left out.
+        progress: Who is told, see `costs`.
     """
 
-    def __init__(self, subject: Subject, spec: CostSpec) -> None:
-        self._subject = subject
+    def __init__(self, subject: Subject, spec: CostSpec, progress: Progress) -> None:
+        self._subject, self._progress = subject, progress
         self._spec = spec.model_copy(update={"fresh_process": False, "modules": False})
         device = str(subject.model.device)
         self._clock: Clock = "cpu" if subject.model.device.type == "cpu" else "wall"
@@ -53,10 +55,9 @@ class ModelMeter:
 
     def cost(self, combination: Combination, spec: CostSpec) -> CostReport:
         """Everything of one combination."""
-        name = combination.name
-        return costs({name: self._subject.build(combination)}, spec, dense=self._subject.model)[
-            name
-        ]
+        name, dense = combination.name, self._subject.model
+        models = {name: self._subject.build(combination)}
+        return costs(models, spec, dense=dense, progress=self._progress)[name]
 
     def speed_ups(self, report: CostReport) -> dict[str, Median]:
         """By phase, at the first batch size."""
@@ -82,6 +83,7 @@ def find_target(
     spec: CostSpec,
     folder: Path | None,
     tokenizer: PreTrainedTokenizerBase | None,
+    progress: Progress,
 ) -> TargetPart:
     """Search, measure the best once more with everything, and export it.
 
@@ -91,8 +93,9 @@ def find_target(
         spec: How it is timed.
         folder: Where plan and model are written to, in a folder `best`; None writes nothing.
         tokenizer: Of the model; None for random weights.
+        progress: Who is told, see `costs`.
     """
-    meter = ModelMeter(subject, spec)
+    meter = ModelMeter(subject, spec, progress)
     structure = subject.structure
     num_units = {
         "head": structure.num_heads,
@@ -100,7 +103,7 @@ def find_target(
         "neuron": structure.intermediate_size,
         "layer": structure.num_layers,
     }
-    found = search(meter, space_of(num_units, target), target)
+    found = search(meter, space_of(num_units, target), target, progress)
     timed = {one.tried.combination.name: one for one in found.measured}
     looks = tuple(_look(one, timed.get(one.combination.name)) for one in found.tried)
     part = TargetPart(

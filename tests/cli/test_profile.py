@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from sentinel_research.models.layout import structure_of
 from sentinel_research.profiling import run
 from sentinel_research.profiling.schema import ProfileReport
 from sentinel_research.profiling.target import ModelMeter
+from sentinel_research.progress import plain
 from sentinel_research.pruning import load, parse_plan
 from sentinel_research.specs import ModelSpec
 from sentinel_research.timing import Median
@@ -108,6 +110,23 @@ def test_wrong_usage_is_refused(
     words: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert message in refused(capsys, *TINY, *words)
+
+
+def test_progress_says_what_is_measured_and_quiet_says_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # every step, and not one in five seconds
+    monkeypatch.setattr(plain, "_INTERVAL_SECONDS", 0.0)
+    # in a terminal too: what renders in a thread would be timed
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert main([*TINY, "--prune", "head=0.5"]) == 0
+    said = capsys.readouterr().err
+    assert said.startswith("profile of shape:tiny (1 step)\n")
+    assert "timing: 6/6, " in said
+    assert "decode, batch 1 [profile of shape:tiny 0/1, " in said
+    assert "profile of shape:tiny: 1/1, " in said
+    assert main([*TINY, "--prune", "head=0.5", "--quiet"]) == 0
+    assert capsys.readouterr().err.startswith("# Profile of shape:tiny")
 
 
 def test_unknown_shape_names_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:

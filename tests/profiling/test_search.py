@@ -1,5 +1,6 @@
 """A search finds the least loss that reaches the target, by the clock and not by arithmetic."""
 
+import io
 import math
 from collections.abc import Mapping
 
@@ -7,6 +8,7 @@ import pytest
 
 from sentinel_research.errors import UsageError
 from sentinel_research.profiling.search import Found, search, space_of
+from sentinel_research.progress import Plain, plain
 from sentinel_research.specs.profile import Combination, TargetSpec
 from sentinel_research.timing import Median
 
@@ -118,3 +120,23 @@ def test_space_has_whole_units_and_one_stays() -> None:
 def test_heads_and_their_groups_are_not_searched_together() -> None:
     with pytest.raises(UsageError, match="would take heads twice"):
         search(Planted(), {"head": [0.0], "kv_group": [0.0], "bits": [32.0]}, _target(2.0))
+
+
+@pytest.mark.parametrize("how", ["greedy", "optuna"])
+def test_search_never_says_that_it_is_further_than_it_can_get(
+    how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if how == "optuna":
+        pytest.importorskip("optuna")
+    # every step, and not one in five seconds
+    monkeypatch.setattr(plain, "_INTERVAL_SECONDS", 0.0)
+    stream = io.StringIO()
+    progress = Plain(stream)
+    progress.start("profile", 1)
+    search(Planted(), SPACE, _target(2.2, how), progress)
+    progress.end()
+    most = {"greedy": 5, "optuna": 30}[how]
+    lines = [line for line in stream.getvalue().splitlines() if line.startswith("search: ")]
+    assert lines
+    done = [tuple(map(int, line.split()[1].rstrip(",").split("/"))) for line in lines]
+    assert all(place <= total == most for place, total in done)

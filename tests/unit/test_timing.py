@@ -70,6 +70,14 @@ def test_ratio_is_the_median_over_pairs_not_the_ratio_of_medians(clock: Clock) -
     assert found.num_pairs == 3
 
 
+def test_progress_is_told_after_every_round_and_never_within_one() -> None:
+    said: list[str] = []
+    actions = {name: Action(lambda _, name=name: said.append(name)) for name in "ab"}
+    measure(actions, 2, told=lambda: said.append("told"))
+    # the first of both is the warm-up
+    assert said == ["a", "b", "a", "b", "told", "b", "a", "told"]
+
+
 def test_samples_of_different_rounds_cannot_be_paired() -> None:
     with pytest.raises(ValueError, match="zip"):
         compare("x", ("m", [Sample(1, 1)] * 3), ("p", [Sample(1, 1)] * 2))
