@@ -72,9 +72,12 @@ def _differences(comparison: Comparison) -> Part:
 def _all(comparison: Comparison) -> Part:
     found = comparison.findings
     rows = findings_table(found)
-    names = ((Cell(one.first), Cell(one.second)) for one in found)
-    cells = tuple((*pair, *row) for pair, row in zip(names, rows.rows, strict=True))
-    table = Table(("A (reference)", "B", *rows.headers), cells)
+    has_one = len({one.first for one in found}) == 1
+    # the head of the page names a reference that all share
+    headers = ("B",) if has_one else ("A (reference)", "B")
+    names = [(one.second,) if has_one else (one.first, one.second) for one in found]
+    cells = tuple((*map(Cell, pair), *row) for pair, row in zip(names, rows.rows, strict=True))
+    table = Table((*headers, *rows.headers), cells)
     return Part(
         "findings", "Every comparison", table, None, (), " ".join(comparison.reasons()), found
     )

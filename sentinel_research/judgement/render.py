@@ -18,18 +18,21 @@ WIDTH = 80
 """Columns of text that does not go to a terminal."""
 _NAME = 24
 """Letters of a name that is not broken."""
+# what came out stands first: the table is wider than a window
 _HEADERS: tuple[str, ...] = (
     "task",
     "metric",
+    "verdict",
     "A",
     "B",
     "B less A",
     "95% interval",
     "p",
     "adjusted p",
-    "verdict",
+    "detectable",
+    "test",
+    "units",
 )
-_HEADERS += ("detectable", "test", "units")
 _STYLES: dict[Verdict, str] = {"better": "green", "worse": "red", "not comparable": "yellow"}
 _CORRECTIONS = {"holm": "Holm", "bh": "Benjamini and Hochberg"}
 
@@ -194,7 +197,7 @@ def _row(one: Finding) -> tuple[Cell, ...]:
     names, verdict = (Cell(one.task), Cell(label_of(one))), Cell(one.verdict, kind=kind)
     found = one.evidence
     if found is None:
-        return (*names, *[Cell("-", kind="number")] * 6, verdict, *[Cell("-")] * 3)
+        return (*names, verdict, *[Cell("-", kind="number")] * 6, *[Cell("-")] * 3)
     numbers = (
         number(found.first_value),
         number(found.second_value),
@@ -208,8 +211,8 @@ def _row(one: Finding) -> tuple[Cell, ...]:
         units += f" ({quantity(found.num_documents, 'document')})"
     return (
         *names,
-        *(Cell(text, kind="number") for text in numbers),
         verdict,
+        *(Cell(text, kind="number") for text in numbers),
         Cell(_detectable(found), kind="number"),
         Cell(f"{found.test}, {found.interval}"),
         Cell(units),

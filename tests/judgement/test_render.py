@@ -69,10 +69,10 @@ Not asked for (--metrics): toy_task: f1
 MARKDOWN = """\
 **runs/a:random-0.5** (B) against **runs/a:dense** (A)
 
-| task | metric | A | B | B less A | 95% interval | p | adjusted p | verdict | detectable | test \
+| task | metric | verdict | A | B | B less A | 95% interval | p | adjusted p | detectable | test \
 | units |
-| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- | --- | --- | --- |
-| toy_task | acc (strict) | - | - | - | - | - | - | not comparable | - | - | - |
+| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- | --- | --- |
+| toy_task | acc (strict) | not comparable | - | - | - | - | - | - | - | - | - |
 
 - toy_task/acc (strict): 128 against 64
 
