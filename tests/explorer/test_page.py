@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from sentinel_research.explorer.opening import open_session
 from sentinel_research.explorer.shelf import Shelf
@@ -252,6 +253,25 @@ def test_two_pages_of_one_session_show_the_same(
     server.session.show([])
     page.locator('[data-units="L0H2"]').click()
     expect(other.locator('[data-units="L0H2"]')).to_have_attribute("aria-pressed", "true")
+
+
+def test_a_row_of_twelve_heads_and_thousands_of_neurons_fits_a_usual_window(
+    chromium: Chromium, folder: Path, tmp_path: Path
+) -> None:
+    tokenizer = byte_tokenizer()
+    config = GPT2Config(
+        n_layer=1, n_head=12, n_embd=12, n_inner=3072, n_positions=64, vocab_size=len(tokenizer)
+    )
+    save(GPT2LMHeadModel(config), tokenizer, tmp_path / "wide")
+    spec = request(folder, str(tmp_path / "wide"))
+    server = Server(open_session(spec, Silent(), Shelf(tmp_path / "shelf")))
+    with contextlib.closing(server):
+        page = _open(chromium, server)
+        assert page.locator(".cell").count() == 12
+        widths = "(map) => [map.scrollWidth, map.clientWidth]"
+        needed, there = page.locator(".map").evaluate(widths)
+        assert needed <= there
+        expect(page.locator('[data-neurons="0"]')).to_contain_text("3,072 neurons")
 
 
 def test_grouped_heads_and_missing_parts_have_their_places(

@@ -115,6 +115,8 @@ export class HeadMap {
       if (button.dataset.neurons !== undefined) openNeurons(Number(button.dataset.neurons));
       else toggle(button.dataset.units.split(" "));
     }, (button) => this.detail(button));
+    const most = Math.max(1, ...facts.layers.map((layer) => layer.heads.length));
+    this.grid.place.style.setProperty("--heads", String(most));
     const rows = facts.layers.map((layer, index) => this.row(layer, index));
     this.grid.fill(rows.map((row) => row.buttons), rows.map((row) => row.line));
     DARK.addEventListener("change", () => this.colour());
