@@ -79,7 +79,17 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # most people have it there, and the installer says that it has to be
     with (home / ".zshrc").open("a") as file:
         file.write("autoload -Uz compinit\ncompinit -u\n")
+    # fish completes what it finds alone
+    program = home / "bin" / "sentinel"
+    program.parent.mkdir()
+    program.touch(mode=0o755)
     return home
+
+
+def _at(home: Path) -> dict[str, str]:
+    """The environment of somebody whose home this is."""
+    own = {"HOME": str(home), "XDG_CONFIG_HOME": str(home / ".config"), "TERM": "dumb"}
+    return {**os.environ, **own, "PATH": f"{home / 'bin'}{os.pathsep}{os.environ['PATH']}"}
 
 
 def _needs(shell: str) -> None:
@@ -92,7 +102,7 @@ def _typed_in_zsh(home: Path, words: str, expected: str) -> str:
     terminal, shell_side = pty.openpty()
     shell = subprocess.Popen(
         ["zsh", "-i"],
-        env={**os.environ, "HOME": str(home), "TERM": "dumb"},
+        env=_at(home),
         stdin=shell_side,
         stdout=shell_side,
         stderr=shell_side,
@@ -132,7 +142,7 @@ def test_zsh_and_fish_complete_commands_flags_and_choices(
         return
     done = subprocess.run(
         ["fish", "-c", f"complete -C {shlex.quote(words)}"],
-        env={**os.environ, "HOME": str(home), "XDG_CONFIG_HOME": str(home / ".config")},
+        env=_at(home),
         capture_output=True,
         text=True,
         check=True,
