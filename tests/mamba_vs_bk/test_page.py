@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from sentinel_research.cli import main
-from tests.mamba_vs_bk.conftest import SMALL, merged, read
+from sentinel_research.mamba_vs_bk.page import Measured, benchmark_page
+from sentinel_research.mamba_vs_bk.request import BenchmarkRequest
+from sentinel_research.mamba_vs_bk.schema import ModelResult, MultiDatasetResult
+from sentinel_research.record import RunRecord
+from tests.mamba_vs_bk.conftest import read
 
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("benchmark")]
 
@@ -51,13 +54,25 @@ def test_costs_of_the_page_are_those_of_the_files(finished: Path) -> None:
         assert all(single[name] == value for name, value in row.items())
 
 
-@pytest.mark.usefixtures("small_mirror")
-def test_only_the_parts_of_the_made_up_language_are_marked_synthetic(tmp_path: Path) -> None:
-    words = ["--model", "bk", "--multi_dataset", "--datasets", "shakespeare", "synthetic"]
-    words += ["--num_steps", "3", "--limit", "2", "--output_dir", str(tmp_path)]
-    assert main(["mamba-vs-bk", *merged(*SMALL, *words)]) == 0
-    page = (tmp_path / "report.html").read_text()
-    assert "<h2>On synthetic (synthetic data)</h2>" in page
-    assert "<h2>On shakespeare</h2>" in page
-    assert "Numbers here were measured on a made-up language" not in page
-    assert "(synthetic data)" in (tmp_path / "datasets.svg").read_text()
+def test_only_the_parts_of_the_made_up_language_are_marked_synthetic(finished: Path) -> None:
+    measured = {}
+    for dataset in ("shakespeare", "ptb"):
+        content = read(finished, f"bk_{dataset}_seq32_bits32.json")
+        folder = Path(content["provenance"]["record"]).parent
+        # as if the second had been made up
+        made_up = dataset == "ptb"
+        result = ModelResult.model_validate({**content, "synthetic_data": made_up})
+        measured[dataset] = Measured({"bk": result}, RunRecord.read(finished / folder), folder)
+    request = BenchmarkRequest(model="bk", datasets=tuple(measured), multi_dataset=True)
+    over = MultiDatasetResult.model_validate(read(finished, "bk_multi_dataset.json"))
+    page = benchmark_page(request, measured, [over], {}, [])
+    assert [section.title for section in page.sections[2:]] == [
+        "On shakespeare",
+        "On ptb (synthetic data)",
+    ]
+    assert not page.synthetic_data
+    figure = page.sections[0].parts[0].figure
+    assert figure is not None
+    assert "(synthetic data)" in figure.svg
+    alone = benchmark_page(request, {"ptb": measured["ptb"]}, [], {}, [])
+    assert alone.synthetic_data
