@@ -51,7 +51,8 @@ def test_costs_of_the_page_are_those_of_the_files(finished: Path) -> None:
     assert len(rows) == 4
     for row in rows:
         single = read(finished, f"{row['model_name']}_{row['dataset']}_seq32_bits32.json")
-        assert all(single[name] == value for name, value in row.items())
+        for name in ("training_time", "total_flops", "peak_memory_mb", "model_size_mb"):
+            assert row[name] == single[name] > 0
 
 
 def test_only_the_parts_of_the_made_up_language_are_marked_synthetic(finished: Path) -> None:
