@@ -113,20 +113,19 @@ def test_wrong_usage_is_refused(
 
 
 def test_progress_says_what_is_measured_and_quiet_says_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # every step, and not one in five seconds
     monkeypatch.setattr(plain, "_INTERVAL_SECONDS", 0.0)
     # in a terminal too: what renders in a thread would be timed
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    words = [*TINY, "--output", str(tmp_path)]
-    assert main(words) == 0
+    assert main(TINY) == 0
     said = capsys.readouterr().err
     assert said.startswith("profile of shape:tiny (1 step)\n")
     assert "timing: 6/6, " in said
     assert "decode, batch 1 [profile of shape:tiny 0/1, " in said
     assert "profile of shape:tiny: 1/1, " in said
-    assert main([*words, "--quiet"]) == 0
+    assert main([*TINY, "--quiet"]) == 0
     assert capsys.readouterr().err.startswith("# Profile of shape:tiny")
 
 
