@@ -26,6 +26,7 @@ from sentinel_research.bench.schema_base import Size
 from sentinel_research.errors import UsageError
 from sentinel_research.machine import Watch, wait_for
 from sentinel_research.models.agency import gated_layers
+from sentinel_research.progress import Progress, Silent, piece
 from sentinel_research.pruning.surgery import remove
 from sentinel_research.record import Check
 from sentinel_research.timing import Comparison, Sample, compare, measure
@@ -69,14 +70,21 @@ def ways(plain: PreTrainedModel, max_length: int) -> dict[str, nn.Module]:
 
 def bench_attention(size: Size, device: str, num_pairs: int) -> AttentionSection:
     """Time all ways in turns, at several lengths."""
-    found = _measured(one_layer(size, device), LENGTHS[size], num_pairs)
+    found = _measured(one_layer(size, device), LENGTHS[size], num_pairs, Silent())
     if not SCALES[size].has_meaning:
         return found
     return found.model_copy(update={"checks": (check_same(found.largest_difference),)})
 
 
-def attention_section(model: PreTrainedModel, num_pairs: int) -> AttentionSection:
+def attention_section(
+    model: PreTrainedModel, num_pairs: int, progress: Progress
+) -> AttentionSection:
     """Time all ways on the first layer of a model, at lengths that it reads.
+
+    Args:
+        model: Dense.
+        num_pairs: Rounds at each length.
+        progress: Who is told, see `sentinel_research.cost.costs`.
 
     Raises:
         UsageError: for a family other than GPT-2, whose loop over heads there is none of.
@@ -92,12 +100,15 @@ def attention_section(model: PreTrainedModel, num_pairs: int) -> AttentionSectio
     own = dict(model.named_parameters())
     for name, parameter in plain.named_parameters():
         parameter.data.copy_(own[name].data)
-    lengths = [one for one in LENGTHS["124m"] if one <= config.n_positions]
-    found = _measured(plain, tuple(lengths), num_pairs)
+    lengths = tuple(one for one in LENGTHS["124m"] if one <= config.n_positions)
+    with piece(progress, "timing", len(lengths) * num_pairs):
+        found = _measured(plain, lengths, num_pairs, progress)
     return found.model_copy(update={"checks": (check_same(found.largest_difference),)})
 
 
-def _measured(plain: PreTrainedModel, lengths: tuple[int, ...], num_pairs: int) -> AttentionSection:
+def _measured(
+    plain: PreTrainedModel, lengths: tuple[int, ...], num_pairs: int, progress: Progress
+) -> AttentionSection:
     """All ways of one layer, unchecked."""
     device = str(plain.device)
     watch = Watch(device, plain.dtype)
@@ -108,7 +119,8 @@ def _measured(plain: PreTrainedModel, lengths: tuple[int, ...], num_pairs: int) 
         hidden = hidden_states(plain, length)
         differences += [difference(blocks, heads, hidden) for heads in _HEADS]
         actions = {name: attend(block, hidden) for name, block in blocks.items()}
-        samples = measure(actions, num_pairs, partial(wait_for, device))
+        told = partial(progress.advance, f"{length} tokens")
+        samples = measure(actions, num_pairs, partial(wait_for, device), told)
         comparisons += _comparisons(length, samples)
     largest = max(differences)
     return AttentionSection(

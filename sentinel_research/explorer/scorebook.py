@@ -35,10 +35,6 @@ class Asked(NamedTuple):
     seed: int = 0
 
 
-def _key(scorer: str, kind: str, seed: int) -> tuple[str, str, int]:
-    return scorer, kind, seed if get("scorers", scorer).seeded else 0
-
-
 def scorers_of(kind: str) -> list[str]:
     """The registered scorers that rank single units of a kind."""
     return [name for name in names("scorers") if kind in get("scorers", name).units]
@@ -71,6 +67,20 @@ class Scorebook:
             UsageError: for an unknown scorer or kind, or a scorer that cannot score it, or not in
                 time.
         """
+        key = self._key(scorer, kind, seed)
+        if key not in self._found:
+            self._found[key] = self._from_effects(scorer, kind) or self._scored(*key)
+        return self._found[key]
+
+    def known(self, scorer: str, kind: str, seed: int = 0) -> Scores | None:
+        """What was asked for before, in any thread; None if that has to be made.
+
+        Raises:
+            UsageError: for an unknown scorer or kind, or a scorer that cannot score it.
+        """
+        return self._found.get(self._key(scorer, kind, seed))
+
+    def _key(self, scorer: str, kind: str, seed: int) -> tuple[str, str, int]:
         if kind not in KINDS:
             raise UsageError(f"unknown kind of unit '{kind}'", did_you_mean(kind, KINDS))
         if scorer not in scorers_of(kind):
@@ -78,15 +88,7 @@ class Scorebook:
                 f"the scorer '{scorer}' does not score {kind}s",
                 did_you_mean(scorer, scorers_of(kind)),
             )
-        key = _key(scorer, kind, seed)
-        if key not in self._found:
-            self._found[key] = self._from_effects(scorer, kind) or self._scored(*key)
-        return self._found[key]
-
-    def known(self, scorer: str, kind: str, seed: int = 0) -> Scores | None:
-        """What was asked for before, in any thread; None if that has to be made."""
-        known = kind in KINDS and scorer in scorers_of(kind)
-        return self._found.get(_key(scorer, kind, seed)) if known else None
+        return scorer, kind, seed if get("scorers", scorer).seeded else 0
 
     def plan(self, asked: Asked) -> PruningPlan:
         """The plan that a choice by score makes of the whole model.

@@ -74,7 +74,7 @@ def _all(comparison: Comparison) -> Part:
     rows = findings_table(found)
     has_one = len({one.first for one in found}) == 1
     # the head of the page names a reference that all share
-    headers = ("B",) if has_one else ("A (reference)", "B")
+    headers = ("model B",) if has_one else ("model A", "model B")
     names = [(one.second,) if has_one else (one.first, one.second) for one in found]
     cells = tuple((*map(Cell, pair), *row) for pair, row in zip(names, rows.rows, strict=True))
     table = Table((*headers, *rows.headers), cells)

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sentinel_research.downstream_command.run import Outcome as FineTuned
 from sentinel_research.mamba_vs_bk.models import chosen
 from sentinel_research.mamba_vs_bk.request import BenchmarkRequest
 from sentinel_research.mamba_vs_bk.schema import Failure, ModelResult, MultiDatasetResult
@@ -44,7 +45,7 @@ def benchmark_page(
     request: BenchmarkRequest,
     measured: Mapping[str, Measured],
     over: Sequence[MultiDatasetResult],
-    tuned: Mapping[str, tuple[RunRecord, Path]],
+    tuned: Mapping[str, FineTuned],
     failures: Sequence[Failure],
 ) -> Document:
     """Everything that a benchmark found.
@@ -53,7 +54,7 @@ def benchmark_page(
         request: The flags.
         measured: By dataset; without those that could not begin.
         over: Every model over all datasets; empty without `multi_dataset`.
-        tuned: Fine-tunings by dataset, each with the folder of its run.
+        tuned: Fine-tunings by dataset.
         failures: Everything that was asked for and not measured.
     """
     results = [one for found in measured.values() for one in found.results.values()]
@@ -67,11 +68,12 @@ def benchmark_page(
     for dataset, found in measured.items():
         title = f"On {dataset}{' (synthetic data)' if dataset in synthetic else ''}"
         sections.append(Section(title, (), compare_on_tasks(found.record)))
-    for dataset, (record, _) in tuned.items():
+    for dataset, outcome in tuned.items():
         title = f"Fine-tuned, after {dataset}"
-        sections.append(Section(title, (), tuple(_of(dataset, compare_downstream(record)))))
+        parts = _of(dataset, compare_downstream(outcome.record))
+        sections.append(Section(title, (), tuple(parts)))
     folders = {dataset: found.folder for dataset, found in measured.items()}
-    folders |= {f"{dataset}, fine-tuned": folder for dataset, (_, folder) in tuned.items()}
+    folders |= {f"{dataset}, fine-tuned": outcome.folder for dataset, outcome in tuned.items()}
     return Document(
         kicker="benchmark of architectures",
         name=f"{', '.join(models)} on {', '.join(request.dataset_names)}",

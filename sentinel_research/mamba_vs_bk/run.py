@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sentinel_research import distributed
+from sentinel_research.downstream_command.run import Outcome as FineTuned
 from sentinel_research.errors import CheckFailedError, SentinelError, UsageError
 from sentinel_research.files import create_folder, write_atomically
 from sentinel_research.mamba_vs_bk.downstream import check_downstream, fine_tune_models
@@ -30,13 +31,11 @@ class Outcome(NamedTuple):
     """What a benchmark left."""
 
     files: tuple[Path, ...]
-    """The JSON files, in the order they were written."""
+    """The JSON files of models, in the order they were written; `report.html` is beside them."""
     records: dict[str, RunRecord]
     """By dataset; without those that could not begin."""
     failures: tuple[Failure, ...]
     """Everything that was asked for and not measured."""
-    report: Path
-    """The page of all of it, with Markdown and JSON beside it."""
 
 
 def run_benchmark(request: BenchmarkRequest, *, progress: Progress | None = None) -> Outcome:
@@ -76,9 +75,8 @@ def run_benchmark(request: BenchmarkRequest, *, progress: Progress | None = None
             over.append(_multi(request, model, own, found.failures))
             found.files.append(_write(request, f"{model}_multi_dataset.json", over[-1]))
     page = benchmark_page(request, found.measured, over, found.tuned, found.failures)
-    html = report_document(page, request.output_dir).html
-    progress.say(f"report: {html}")
-    return Outcome(tuple(found.files), found.records(), tuple(found.failures), html)
+    progress.say(f"report: {report_document(page, request.output_dir).html}")
+    return Outcome(tuple(found.files), found.records(), tuple(found.failures))
 
 
 class _Found(NamedTuple):
@@ -86,8 +84,8 @@ class _Found(NamedTuple):
 
     measured: dict[str, Measured]
     """By dataset."""
-    tuned: dict[str, tuple[RunRecord, Path]]
-    """Fine-tunings by dataset, each with the folder of its run."""
+    tuned: dict[str, FineTuned]
+    """By dataset."""
     files: list[Path]
     failures: list[Failure]
 
@@ -97,7 +95,7 @@ class _Found(NamedTuple):
         for dataset, found in self.measured.items():
             records[dataset] = found.record
             if dataset in self.tuned:
-                records[f"{dataset}, fine-tuned"] = self.tuned[dataset][0]
+                records[f"{dataset}, fine-tuned"] = self.tuned[dataset].record
         return records
 
 
@@ -118,7 +116,7 @@ def _add_dataset(
         found.failures.extend(failed)
         if outcome is not None:
             found.files.extend(outcome.files)
-            found.tuned[dataset] = outcome.record, outcome.folder
+            found.tuned[dataset] = outcome
 
 
 def _run_dataset(

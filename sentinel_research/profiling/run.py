@@ -179,9 +179,9 @@ def _integration(
 
 
 def _attention(
-    spec: ProfileSpec, loaded: Loaded, _folder: Path | None, _progress: Progress
+    spec: ProfileSpec, loaded: Loaded, _folder: Path | None, progress: Progress
 ) -> object:
-    return attention_section(loaded.model, spec.cost.num_repetitions)
+    return attention_section(loaded.model, spec.cost.num_repetitions, progress)
 
 
 def _target(spec: ProfileSpec, loaded: Loaded, folder: Path | None, progress: Progress) -> object:

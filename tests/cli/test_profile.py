@@ -119,12 +119,13 @@ def test_progress_says_what_is_measured_and_quiet_says_nothing(
     monkeypatch.setattr(plain, "_INTERVAL_SECONDS", 0.0)
     # in a terminal too: what renders in a thread would be timed
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    assert main(TINY) == 0
+    assert main([*TINY, "--prune", "head=0.5", "--attention"]) == 0
     said = capsys.readouterr().err
-    assert said.startswith("profile of shape:tiny (1 step)\n")
+    assert said.startswith("profile of shape:tiny (2 steps)\n")
     assert "timing: 6/6, " in said
-    assert "decode, batch 1 [profile of shape:tiny 0/1, " in said
-    assert "profile of shape:tiny: 1/1, " in said
+    assert "decode, batch 1 [profile of shape:tiny 0/2, " in said
+    assert "32 tokens [profile of shape:tiny 1/2, " in said
+    assert "profile of shape:tiny: 2/2, " in said
     assert main([*TINY, "--quiet"]) == 0
     assert capsys.readouterr().err.startswith("# Profile of shape:tiny")
 

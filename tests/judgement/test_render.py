@@ -250,6 +250,17 @@ def test_html_shows_every_difference_in_percent_of_the_reference_and_every_findi
     assert "<loss>" not in html
 
 
+def test_html_names_the_reference_in_every_row_only_where_there_are_several() -> None:
+    one = _comparison()
+    header = '<th scope="col">model A</th>'
+    assert header not in render(one, "html")
+    (finding,) = one.findings
+    other = finding.model_copy(update={"first": "runs/b:dense"})
+    several = render(one.model_copy(update={"findings": [finding, other]}), "html")
+    assert header in several
+    assert ">runs/b:dense</td>" in several
+
+
 def test_html_without_any_evidence_draws_nothing_and_says_why() -> None:
     found = _comparison(
         verdict="not comparable", evidence=None, refusal="window", reason="128 against 64"

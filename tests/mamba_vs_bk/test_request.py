@@ -30,7 +30,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
 
         def note(request: BenchmarkRequest, **_: Any) -> benchmark.Outcome:
             seen.append(request)
-            return benchmark.Outcome((), {}, (), Path())
+            return benchmark.Outcome((), {}, ())
 
         monkeypatch.setattr(benchmark, "run_benchmark", note)
         assert main(["mamba-vs-bk", "--quiet", *merged(*words)]) == 0
